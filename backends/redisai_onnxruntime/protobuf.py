@@ -1,0 +1,101 @@
+"""A look into a serialised ONNX ModelProto without parsing its tensors.
+
+onnxruntime does not say whether a model refers to files, and a model must not
+read files of the server, so the few fields that matter are looked up here. Field
+numbers are those of onnx.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE_INITIALIZER = 1, 5, 15
+FUNCTION_NODE = 7
+NODE_ATTRIBUTE = 5
+ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+ATTRIBUTE_SPARSE_TENSOR, ATTRIBUTE_SPARSE_TENSORS = 22, 23
+SPARSE_VALUES, SPARSE_INDICES = 1, 2
+TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 13, 14
+EXTERNAL = 1
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+class MalformedError(ValueError):
+    """The bytes are no protobuf message."""
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a message: (number, int for a varint, memoryview for bytes)."""
+    at, end = 0, len(message)
+    while at < end:
+        key, at = varint(message, at)
+        number, kind = key >> 3, key & 7
+        if kind == VARINT:
+            value, at = varint(message, at)
+            yield number, value
+        elif kind == BYTES:
+            length, at = varint(message, at)
+            if length > end - at:
+                raise MalformedError
+            yield number, message[at : at + length]
+            at += length
+        elif kind in (FIXED64, FIXED32):
+            at += 8 if kind == FIXED64 else 4
+        else:
+            raise MalformedError
+    if at != end:
+        raise MalformedError
+
+
+def varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(message) and shift < 70:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise MalformedError
+
+
+# Message kinds, and the kind of each of their fields that can lead to a tensor.
+CHILDREN = {
+    "model": {MODEL_GRAPH: "graph", MODEL_FUNCTIONS: "function"},
+    "graph": {GRAPH_NODE: "node", GRAPH_INITIALIZER: "tensor", GRAPH_SPARSE_INITIALIZER: "sparse"},
+    "function": {FUNCTION_NODE: "node"},
+    "node": {NODE_ATTRIBUTE: "attribute"},
+    "attribute": {
+        ATTRIBUTE_TENSOR: "tensor",
+        ATTRIBUTE_TENSORS: "tensor",
+        ATTRIBUTE_GRAPH: "graph",
+        ATTRIBUTE_GRAPHS: "graph",
+        ATTRIBUTE_SPARSE_TENSOR: "sparse",
+        ATTRIBUTE_SPARSE_TENSORS: "sparse",
+    },
+    "sparse": {SPARSE_VALUES: "tensor", SPARSE_INDICES: "tensor"},
+}
+
+
+def has_graph(blob: bytes) -> bool:
+    """Whether the bytes are a ModelProto with a graph."""
+    try:
+        return any(number == MODEL_GRAPH and not isinstance(value, int) for number, value in fields(memoryview(blob)))
+    except MalformedError:
+        return False
+
+
+def has_external_data(blob: bytes) -> bool:
+    """Whether any tensor of the model keeps its data in a file."""
+    pending = [("model", memoryview(blob))]
+    while pending:
+        kind, message = pending.pop()
+        for number, value in fields(message):
+            if kind == "tensor":
+                if number == TENSOR_EXTERNAL_DATA or (number == TENSOR_DATA_LOCATION and value == EXTERNAL):
+                    return True
+            elif (child := CHILDREN[kind].get(number)) is not None and not isinstance(value, int):
+                pending.append((child, value))
+    return False

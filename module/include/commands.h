@@ -1,0 +1,25 @@
+/* The command handlers, filled in by the compiled event-loop modules when they
+ * are imported, and registered with Redis afterwards. */
+#ifndef RAI_COMMANDS_H
+#define RAI_COMMANDS_H
+#include "command_table.h"
+#include "redis_api.h"
+
+#define RAI_DECLARE_HANDLER(handler, name, flags, first, last, step) RedisModuleCmdFunc handler;
+typedef struct rai_command_handlers {
+    COMMAND_TABLE(RAI_DECLARE_HANDLER)
+} rai_command_handlers;
+#undef RAI_DECLARE_HANDLER
+
+extern rai_command_handlers rai_handlers;
+
+/* Set by the event-loop modules, called once while the module loads. */
+typedef struct rai_load_hooks {
+    int (*register_types)(RedisModuleCtx *ctx);
+    int (*register_info)(RedisModuleCtx *ctx);
+    int (*load_arguments)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *module_dir);
+} rai_load_hooks;
+
+extern rai_load_hooks rai_hooks;
+
+#endif

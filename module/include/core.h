@@ -1,0 +1,296 @@
+/* What the C core offers to the compiled event-loop modules (through core.pxd)
+ * and to the worker side (through cffi). Declarations only: the generator reads
+ * this file, so preprocessor lines are limited to the guard and the includes.
+ *
+ * Naming: "event loop" functions are called on Redis' main thread only;
+ * "worker" functions are called from worker threads; the rest from anywhere.
+ * No function here takes the GIL except where its comment says so. */
+#ifndef RAI_CORE_H
+#define RAI_CORE_H
+#include <stddef.h>
+#include <stdint.h>
+#include "redis_api.h"
+
+/* ---- tensors (tensor.c) ------------------------------------------------- */
+
+typedef enum rai_dtype {
+    RAI_FLOAT,
+    RAI_DOUBLE,
+    RAI_INT8,
+    RAI_INT16,
+    RAI_INT32,
+    RAI_INT64,
+    RAI_UINT8,
+    RAI_UINT16,
+    RAI_BOOL,
+    RAI_STRING,
+    RAI_DTYPES
+} rai_dtype;
+
+/* A reference-counted, immutable-after-publication tensor: one allocation that
+ * holds this header, the dims, the element offsets of STRING, and the data,
+ * aligned to 64 bytes. Row major, packed. Elements of STRING end with a NUL. */
+typedef struct rai_tensor {
+    int32_t refcount;
+    int32_t dtype;
+    int32_t ndim;
+    int64_t length;      /* elements */
+    int64_t byte_length; /* bytes of data */
+    int64_t *dims;
+    int64_t *offsets; /* STRING: byte offset of each element, else NULL */
+    char *data;
+} rai_tensor;
+
+int32_t rai_dtype_from_name(const char *name, size_t length); /* -1: unknown */
+const char *rai_dtype_name(int32_t dtype);
+int64_t rai_dtype_size(int32_t dtype); /* bytes per element; STRING 1 */
+/* Product of dims, each >= 0; -1 when it, or the bytes, overflow. */
+int64_t rai_tensor_count(int32_t dtype, int32_t ndim, const int64_t *dims);
+/* A tensor with uninitialised (zeroed: all zero bytes) data, one reference;
+ * byte_length is used for STRING only. NULL: shape overflows or no memory. */
+rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int64_t byte_length, int zeroed);
+/* Finds the elements of a STRING tensor's data. 0: their number is wrong. */
+int rai_tensor_index_strings(rai_tensor *tensor);
+/* 1 when all bytes of BOOL data are 0 or 1. */
+int rai_bool_data_valid(const char *data, size_t length);
+rai_tensor *rai_tensor_retain(rai_tensor *tensor);
+void rai_tensor_release(rai_tensor *tensor);
+size_t rai_tensor_memory(const rai_tensor *tensor);
+int64_t rai_live_tensors(void);
+
+/* ---- models (model.c) --------------------------------------------------- */
+
+typedef enum rai_backend_id { RAI_TF, RAI_TFLITE, RAI_TORCH, RAI_ONNX, RAI_BACKENDS } rai_backend_id;
+
+typedef enum rai_model_state {
+    RAI_MODEL_LOADING, /* no session yet; executions wait */
+    RAI_MODEL_READY,
+    RAI_MODEL_FAILED /* executions are answered with model->error */
+} rai_model_state;
+
+typedef struct rai_bytes {
+    char *data;
+    size_t length;
+} rai_bytes;
+
+/* A piece of a model blob: either a Redis string that is held, or a buffer of ours. */
+typedef struct rai_chunk {
+    const char *data;
+    size_t length;
+    RedisModuleString *string;
+} rai_chunk;
+
+/* A model's serialised form, shared by the copies of a model: the chunks in the
+ * order in which they arrived. Filled once, then immutable. */
+typedef struct rai_blob {
+    int32_t refcount;
+    int64_t chunk_count;
+    size_t length;
+    rai_chunk *chunks;
+} rai_blob;
+
+typedef struct rai_names {
+    int64_t count;
+    rai_bytes *items;
+} rai_names;
+
+typedef struct rai_statistics {
+    int64_t calls;
+    int64_t errors;
+    int64_t duration_us;
+    int64_t samples;
+} rai_statistics;
+
+typedef struct rai_job rai_job;
+typedef struct rai_queue rai_queue;
+
+/* A model value. The event loop owns every field but session, which is a Python
+ * object that only workers touch. Whoever drops the last reference frees it: by
+ * then nobody else holds its Redis strings, so that may be any thread. */
+typedef struct rai_model {
+    int32_t refcount;
+    int32_t backend;
+    int32_t state; /* rai_model_state; written by workers under lock, read anywhere */
+    char *device;  /* as typed */
+    rai_bytes tag;
+    int64_t batch_size;
+    int64_t min_batch_size;
+    int64_t min_batch_timeout_ms;
+    rai_names *inputs;
+    rai_names *outputs;
+    rai_names *retired[2]; /* names that readers may still see, kept until the end */
+    rai_blob *blob;
+    rai_queue *queue;
+    rai_statistics statistics;
+    void *session;
+    char *error;
+    rai_job *waiting;     /* executions that wait for state to leave LOADING */
+    RedisModuleString *key; /* the name under which the keyspace last held it */
+    struct rai_model *previous;
+    struct rai_model *next;
+} rai_model;
+
+int32_t rai_backend_from_name(const char *name, size_t length); /* -1: unknown */
+const char *rai_backend_name(int32_t backend);
+rai_model *rai_model_new(int32_t backend, const char *device, size_t device_length);
+void rai_model_set_tag(rai_model *model, const char *tag, size_t length);
+rai_blob *rai_blob_new(int64_t room);
+/* Holds string as the next chunk, without copying it (event loop). */
+void rai_blob_hold(rai_blob *blob, RedisModuleString *string);
+/* Takes a buffer allocated by Redis as the next chunk. */
+void rai_blob_own(rai_blob *blob, char *data, size_t length);
+/* Up to length bytes from offset, contiguous. *owned is NULL, or a buffer that
+ * the caller frees with RedisModule_Free (a slice across chunks). */
+const char *rai_blob_slice(const rai_blob *blob, size_t offset, size_t length, char **owned);
+rai_blob *rai_blob_retain(rai_blob *blob);
+rai_names *rai_names_new(int64_t count);
+void rai_names_set(rai_names *names, int64_t index, const char *name, size_t length);
+void rai_names_free(rai_names *names);
+/* Gives a model its names, which it takes over. At most once after the model was
+ * published: then it is the worker that loaded it, while the event loop reads. */
+void rai_model_set_names(rai_model *model, rai_names *inputs, rai_names *outputs);
+rai_model *rai_model_retain(rai_model *model);
+void rai_model_release(rai_model *model);
+size_t rai_model_memory(const rai_model *model);
+int64_t rai_live_models(void);
+void rai_statistics_reset(rai_statistics *statistics);
+/* Called by workers when a run ended: one call, its duration, its samples. */
+void rai_statistics_add(rai_model *model, int failed, int64_t duration_us, int64_t samples);
+
+/* The registry of models in the keyspace, by their last known name. */
+void rai_registry_add(rai_model *model, const RedisModuleString *key); /* event loop */
+void rai_registry_remove(rai_model *model);
+void rai_registry_rename(rai_model *model, RedisModuleString *key); /* event loop */
+/* All registered models, each with a reference for the caller, in an array that
+ * the caller frees (event loop). */
+rai_model **rai_registry_snapshot(int64_t *count);
+
+/* ---- jobs and queues (queue.c) ------------------------------------------ */
+
+typedef enum rai_job_kind {
+    RAI_JOB_EXECUTE, /* run a model for a client */
+    RAI_JOB_LOAD,    /* create a model's session */
+    RAI_JOB_BACKEND, /* load a backend */
+    RAI_JOB_RELEASE  /* drop a session */
+} rai_job_kind;
+
+/* A unit of work for a worker. Between push and complete it belongs to the
+ * workers; a job with a client is freed on the event loop, after the reply. */
+struct rai_job {
+    struct rai_job *next;
+    int64_t id;
+    int32_t kind;
+    int32_t cancelled; /* set by the event loop when the client is gone */
+    int32_t timed_out; /* set by a worker: the reply is TIMEDOUT */
+    int32_t in_place;  /* the event loop waits for done */
+    int32_t done;
+    rai_model *model;
+    RedisModuleBlockedClient *client; /* NULL: nobody waits, or the event loop does */
+    rai_job *chain_previous;          /* jobs in flight, by client */
+    rai_job *chain_next;
+    int64_t enqueued_us; /* CLOCK_MONOTONIC */
+    int64_t timeout_ms;  /* 0: none */
+    char *error;         /* one line, with its code; NULL: success */
+    int32_t first_output; /* position of the first output key in the command */
+    int32_t input_count;
+    int32_t output_count;
+    rai_tensor **inputs;
+    rai_tensor **outputs;
+    int32_t backend;    /* RAI_JOB_BACKEND */
+    char *path;         /* RAI_JOB_BACKEND; NULL: the default path */
+    void *session;      /* RAI_JOB_RELEASE */
+};
+
+/* A job with room for its inputs and outputs. References belong to the job. */
+rai_job *rai_job_new(int32_t kind, rai_model *model, int32_t input_count, int32_t output_count);
+void rai_job_free(rai_job *job);
+/* Sets the job's error, once; CR and LF become blanks. */
+void rai_job_fail(rai_job *job, const char *text, size_t length);
+int64_t rai_live_jobs(void);
+int64_t rai_now_us(void);
+
+/* Blocks the calling client until the job is completed and pushes it. The job
+ * is freed after its client got reply (or was found gone) (event loop). */
+void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisModuleCmdFunc reply);
+/* Pushes a job that nobody waits for; it is freed when it is complete. */
+void rai_job_spawn(rai_job *job, rai_queue *queue);
+/* Pushes the job and waits for it in place: only where Redis cannot block a
+ * client (MULTI, Lua, module load). The caller frees the job (event loop). */
+void rai_job_run_in_place(rai_job *job, rai_queue *queue);
+rai_job *rai_job_of_context(RedisModuleCtx *ctx); /* in a reply callback */
+/* Pushes the execution, or, while its model is loading, parks it until the load ends. */
+void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+
+rai_queue *rai_queue_of_device(const char *device); /* creates it; event loop */
+rai_queue *rai_control_queue(void);
+/* Hands over what was pushed in this turn of the event loop (event loop). */
+void rai_queues_flush(void);
+
+/* Worker: waits, without the GIL, until there are jobs, cancellations or a
+ * reason to look at the scheduler, or until deadline_us (0: no waiting, INT64_MAX:
+ * for ever).
+ * Returns the number of jobs taken; *cancelled receives ids of cancelled jobs. */
+int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
+                       int64_t *cancelled_count, int64_t deadline_us);
+/* Worker: around a run that is expected to be long. While no worker of the queue
+ * is attentive, the next push (or more_work) wakes or starts another one. */
+void rai_queue_occupied(rai_queue *queue, int more_work);
+void rai_queue_attentive(rai_queue *queue);
+/* Worker: answers the clients of completed jobs. */
+void rai_jobs_complete(rai_job **jobs, int64_t count);
+/* Worker: publishes a finished load and releases the executions that waited. */
+void rai_model_loaded(rai_model *model, void *session, const char *error, size_t error_length);
+const char *rai_queue_name(const rai_queue *queue);
+void *rai_queue_get_scheduler(rai_queue *queue);
+void rai_queue_set_scheduler(rai_queue *queue, void *scheduler);
+int64_t rai_queue_worker_limit(const rai_queue *queue);
+/* Visits queues for INFO: CPU seconds of worker (0-based) or -1 past the last. */
+rai_queue *rai_queue_at(int64_t index);
+double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker);
+
+/* The watchdog thread: calls back into Python when a run may have to be ended. */
+void rai_watchdog_arm(int64_t deadline_us); /* worker */
+void rai_watchdog_poke(void);
+
+/* ---- implemented in Python, called from C through cffi (worker/entry.py) -- */
+
+/* The life of a worker thread, and the watchdog's look at the runs: it returns
+ * when it wants to look again. Both are called without the GIL and take it. */
+void rai_python_worker(rai_queue *queue);
+int64_t rai_python_watchdog(int64_t now_us);
+
+/* ---- configuration (settings.c) ------------------------------------------- */
+
+typedef struct rai_settings {
+    char *backends_path;
+    int64_t threads_per_queue; /* 0: chosen by the scheduler */
+    int64_t intra_op_parallelism;
+    int64_t inter_op_parallelism;
+    int64_t model_chunk_size;
+    int64_t model_execution_timeout_ms;
+    int64_t backend_memory_limit_mb;
+} rai_settings;
+
+/* What INFO shows of a backend; written by workers once it is loaded. */
+typedef struct rai_backend_info {
+    int32_t loaded;
+    char version[64];
+    int64_t memory;
+    int64_t memory_accesses;
+} rai_backend_info;
+
+/* The value types, as registered with Redis. */
+typedef struct rai_value_types {
+    RedisModuleType *tensor;
+    RedisModuleType *model;
+} rai_value_types;
+
+extern rai_value_types rai_types;
+
+rai_settings *rai_config(void);
+rai_backend_info *rai_backend(int32_t backend);
+void rai_log(const char *level, const char *text); /* any thread */
+/* Leave through _exit from now on: frameworks' destructors crash under busy threads. */
+void rai_exit_quickly(void);
+
+#endif

@@ -1,0 +1,33 @@
+/* What the C files share with each other and with nobody else. */
+#ifndef RAI_INTERNAL_H
+#define RAI_INTERNAL_H
+#include <pthread.h>
+#include <stdint.h>
+
+#include "core.h"
+
+/* queue.c: how a job that is not (or no longer) parked reaches a worker. */
+void rai_queue_push(rai_queue *queue, rai_job *job);
+/* Pushes now, or together with the other jobs of this turn (event loop). */
+void rai_queue_push_soon(rai_queue *queue, rai_job *job);
+void rai_queue_cancel(rai_queue *queue, int64_t job_id);
+int rai_queues_init(RedisModuleCtx *ctx);
+
+/* model.c */
+int rai_model_park(rai_model *model, rai_job *job);
+
+/* watchdog.c */
+int rai_watchdog_init(void);
+
+/* interpreter.c */
+int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const char *python);
+void rai_serve_queue(rai_queue *queue);             /* body of a worker thread */
+int64_t rai_check_runs(int64_t now_us);             /* body of the watchdog's turn */
+
+/* settings.c */
+void rai_log_init(RedisModuleCtx *ctx);
+
+/* Starts a detached thread of 16 MiB stack with all signals blocked. 0: done. */
+int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, const char *name);
+
+#endif

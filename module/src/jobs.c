@@ -1,0 +1,172 @@
+/* Jobs: units of work for the workers, and the clients that wait for them.
+ *
+ * Every blocked client is answered exactly once, because there is exactly one
+ * place that unblocks: rai_jobs_complete. A client that disconnects, is killed
+ * or is unblocked meanwhile only marks its job as cancelled; the worker still
+ * completes it, Redis then finds the client gone, and the job is freed. */
+#include <string.h>
+#include <time.h>
+
+#include "internal.h"
+
+enum { CHAINS = 1024 }; /* hash chains for the jobs in flight; a power of two */
+
+static rai_job *in_flight[CHAINS]; /* by client; event loop only */
+static int64_t last_id;
+static int64_t live_jobs;
+
+static pthread_mutex_t done_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t done_changed = PTHREAD_COND_INITIALIZER;
+
+int64_t rai_now_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t rai_live_jobs(void) {
+    return __atomic_load_n(&live_jobs, __ATOMIC_RELAXED);
+}
+
+rai_job *rai_job_new(int32_t kind, rai_model *model, int32_t input_count, int32_t output_count) {
+    size_t tensors = (size_t)input_count + (size_t)output_count;
+    rai_job *job = RedisModule_Calloc(1, sizeof(*job) + tensors * sizeof(rai_tensor *));
+    job->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+    job->kind = kind;
+    job->model = model ? rai_model_retain(model) : NULL;
+    job->input_count = input_count;
+    job->output_count = output_count;
+    job->inputs = (rai_tensor **)(job + 1);
+    job->outputs = job->inputs + input_count;
+    job->enqueued_us = rai_now_us();
+    __atomic_add_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
+    return job;
+}
+
+void rai_job_free(rai_job *job) {
+    for (int32_t i = 0; i < job->input_count; i++) rai_tensor_release(job->inputs[i]);
+    for (int32_t i = 0; i < job->output_count; i++) rai_tensor_release(job->outputs[i]);
+    rai_model_release(job->model);
+    RedisModule_Free(job->error);
+    RedisModule_Free(job->path);
+    RedisModule_Free(job);
+    __atomic_sub_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
+}
+
+void rai_job_fail(rai_job *job, const char *text, size_t length) {
+    if (job->error) return;
+    char *error = RedisModule_Alloc(length + 1);
+    for (size_t i = 0; i < length; i++) {
+        char c = text[i];
+        error[i] = c == '\r' || c == '\n' || c == 0 ? ' ' : c;
+    }
+    error[length] = 0;
+    job->error = error;
+}
+
+/* ---- clients ------------------------------------------------------------ */
+
+static rai_job **chain_of(const RedisModuleBlockedClient *client) {
+    uintptr_t address = (uintptr_t)client;
+    return &in_flight[(address >> 6 ^ address >> 16) & (CHAINS - 1)];
+}
+
+static void chain_add(rai_job *job) {
+    rai_job **chain = chain_of(job->client);
+    job->chain_next = *chain;
+    if (*chain) (*chain)->chain_previous = job;
+    *chain = job;
+}
+
+static void chain_remove(rai_job *job) {
+    if (job->chain_previous) {
+        job->chain_previous->chain_next = job->chain_next;
+    } else {
+        *chain_of(job->client) = job->chain_next;
+    }
+    if (job->chain_next) job->chain_next->chain_previous = job->chain_previous;
+}
+
+/* The client is gone, or does not want its answer any more: queued work is
+ * dropped and running work is ended where the framework can do that. */
+static void cancel(const RedisModuleBlockedClient *client) {
+    rai_job *job = *chain_of(client);
+    while (job && job->client != client) job = job->chain_next;
+    if (job == NULL) return;
+    __atomic_store_n(&job->cancelled, 1, __ATOMIC_RELEASE);
+    if (job->kind == RAI_JOB_EXECUTE && job->model->queue) rai_queue_cancel(job->model->queue, job->id);
+    rai_watchdog_poke();
+}
+
+static void disconnected(RedisModuleCtx *ctx, RedisModuleBlockedClient *client) {
+    (void)ctx;
+    cancel(client);
+}
+
+/* CLIENT UNBLOCK: Redis calls this as the client's reply. */
+static int unblocked(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
+    (void)argv, (void)argc;
+    cancel(RedisModule_GetBlockedClientHandle(ctx));
+    return RedisModule_ReplyWithSimpleString(ctx, "TIMEDOUT");
+}
+
+static void free_answered(RedisModuleCtx *ctx, void *private_data) {
+    (void)ctx;
+    rai_job *job = private_data;
+    chain_remove(job);
+    rai_job_free(job);
+}
+
+static void block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    job->client = RedisModule_BlockClient(ctx, reply, unblocked, free_answered, 0);
+    RedisModule_SetDisconnectCallback(job->client, disconnected);
+    RedisModule_BlockedClientMeasureTimeStart(job->client);
+    chain_add(job);
+}
+
+rai_job *rai_job_of_context(RedisModuleCtx *ctx) {
+    return RedisModule_GetBlockedClientPrivateData(ctx);
+}
+
+/* ---- ways to submit ----------------------------------------------------- */
+
+void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisModuleCmdFunc reply) {
+    block(ctx, job, reply);
+    rai_queue_push_soon(queue, job);
+}
+
+void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    block(ctx, job, reply);
+    int loading = __atomic_load_n(&job->model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_LOADING;
+    if (loading && rai_model_park(job->model, job)) return;
+    rai_queue_push_soon(job->model->queue, job);
+}
+
+void rai_job_spawn(rai_job *job, rai_queue *queue) {
+    rai_queue_push(queue, job);
+}
+
+void rai_job_run_in_place(rai_job *job, rai_queue *queue) {
+    job->in_place = 1;
+    rai_queue_push(queue, job);
+    pthread_mutex_lock(&done_lock);
+    while (!job->done) pthread_cond_wait(&done_changed, &done_lock);
+    pthread_mutex_unlock(&done_lock);
+}
+
+void rai_jobs_complete(rai_job **jobs, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        rai_job *job = jobs[i];
+        if (job->client) {
+            RedisModule_BlockedClientMeasureTimeEnd(job->client);
+            RedisModule_UnblockClient(job->client, job);
+        } else if (job->in_place) {
+            pthread_mutex_lock(&done_lock);
+            job->done = 1;
+            pthread_cond_broadcast(&done_changed);
+            pthread_mutex_unlock(&done_lock);
+        } else {
+            rai_job_free(job);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+/* Job queues, one per device, and the threads that serve them.
+ *
+ * A worker is asleep (waiting in rai_queue_take), attentive (draining the queue,
+ * or in a run so short that it will be back at once), or occupied (in a long
+ * run). The rule that decides how many workers serve a queue is: while there is
+ * work, somebody is attentive. A push wakes or starts a worker only if nobody
+ * is, so tiny models keep one worker busy and its caches warm, and long runs
+ * spread over as many workers as the queue may have. Wake-ups cost more than
+ * anything else on this path, so pushes of one turn of the event loop that would
+ * wake a worker are handed over together before the loop sleeps. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "internal.h"
+
+enum {
+    MAX_WORKERS = 64,
+    EARLY_HANDOVER = 8, /* jobs that are worth a wake-up before the turn ends */
+    REDIS_7 = 0x00070000
+};
+
+struct rai_queue {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    rai_job *head, *tail;
+    rai_job *soon_head, *soon_tail; /* pushed in this turn; event loop only */
+    int64_t soon_count;
+    int64_t *cancelled; /* ids of jobs whose client is gone */
+    int64_t cancelled_count, cancelled_room;
+    int64_t attentive, asleep, signalled, limit, workers;
+    int look; /* somebody should look at the scheduler though no job is new */
+    pthread_t threads[MAX_WORKERS];
+    char *name; /* upper case */
+    void *scheduler;
+    rai_queue *next;
+    rai_queue *next_soon; /* queues with jobs in soon_head */
+    int in_soon_list;
+};
+
+static rai_queue *queues;       /* in order of creation; only ever appended to */
+static rai_queue *control;      /* loads models and backends; one worker, in order */
+static rai_queue *soon_queues;  /* event loop only */
+static int handover_before_sleep;
+
+static int64_t usable_cores(void) {
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
+    return CPU_COUNT(&cores);
+}
+
+static rai_queue *queue_new(const char *name, int64_t limit) {
+    rai_queue *queue = RedisModule_Calloc(1, sizeof(*queue));
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&queue->lock, NULL);
+    pthread_cond_init(&queue->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    queue->limit = limit < MAX_WORKERS ? limit : MAX_WORKERS;
+    queue->name = RedisModule_Alloc(strlen(name) + 1);
+    for (size_t i = 0; i <= strlen(name); i++) {
+        queue->name[i] = name[i] >= 'a' && name[i] <= 'z' ? (char)(name[i] - 'a' + 'A') : name[i];
+    }
+    return queue;
+}
+
+rai_queue *rai_queue_of_device(const char *device) {
+    rai_queue **last = &queues;
+    for (; *last; last = &(*last)->next) {
+        if (strcasecmp((*last)->name, device) == 0) return *last;
+    }
+    int64_t limit = rai_config()->threads_per_queue;
+    rai_queue *queue = queue_new(device, limit ? limit : usable_cores());
+    __atomic_store_n(last, queue, __ATOMIC_RELEASE);
+    return queue;
+}
+
+rai_queue *rai_control_queue(void) {
+    return control;
+}
+
+/* ---- waking workers ----------------------------------------------------- */
+
+static void *worker_thread(void *argument) {
+    rai_serve_queue(argument);
+    return NULL;
+}
+
+/* Makes sure that somebody is, or will be, attentive. Called with the lock held. */
+static void need_attention(rai_queue *queue) {
+    if (queue->attentive + queue->signalled > 0) return;
+    if (queue->asleep > 0) {
+        queue->signalled++;
+        pthread_cond_signal(&queue->changed);
+    } else if (queue->workers < queue->limit) {
+        char name[16];
+        snprintf(name, sizeof(name), "ai-%.12s", queue->name);
+        if (rai_thread_start(&queue->threads[queue->workers], worker_thread, queue, name) != 0) return;
+        queue->attentive++; /* on behalf of the new worker, until it sleeps */
+        __atomic_store_n(&queue->workers, queue->workers + 1, __ATOMIC_RELEASE);
+    }
+}
+
+static void append(rai_queue *queue, rai_job *head, rai_job *tail) {
+    pthread_mutex_lock(&queue->lock);
+    if (queue->tail) {
+        queue->tail->next = head;
+    } else {
+        queue->head = head;
+    }
+    queue->tail = tail;
+    need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+void rai_queue_push(rai_queue *queue, rai_job *job) {
+    job->next = NULL;
+    append(queue, job, job);
+}
+
+static void hand_over(rai_queue *queue) {
+    rai_job *head = queue->soon_head, *tail = queue->soon_tail;
+    if (head == NULL) return;
+    queue->soon_head = queue->soon_tail = NULL;
+    queue->soon_count = 0;
+    append(queue, head, tail);
+}
+
+void rai_queue_push_soon(rai_queue *queue, rai_job *job) {
+    job->next = NULL;
+    if (queue->soon_tail) {
+        queue->soon_tail->next = job;
+    } else {
+        queue->soon_head = job;
+    }
+    queue->soon_tail = job;
+    queue->soon_count++;
+    /* An attentive worker takes the job without being woken. */
+    int attended = __atomic_load_n(&queue->attentive, __ATOMIC_RELAXED) > 0;
+    if (!handover_before_sleep || attended || queue->soon_count >= EARLY_HANDOVER) {
+        hand_over(queue);
+    } else if (!queue->in_soon_list) {
+        queue->in_soon_list = 1;
+        queue->next_soon = soon_queues;
+        soon_queues = queue;
+    }
+}
+
+void rai_queues_flush(void) {
+    while (soon_queues) {
+        rai_queue *queue = soon_queues;
+        soon_queues = queue->next_soon;
+        queue->in_soon_list = 0;
+        hand_over(queue);
+    }
+}
+
+void rai_queue_cancel(rai_queue *queue, int64_t job_id) {
+    pthread_mutex_lock(&queue->lock);
+    if (queue->cancelled_count == queue->cancelled_room) {
+        queue->cancelled_room = queue->cancelled_room ? queue->cancelled_room * 2 : 16;
+        queue->cancelled =
+            RedisModule_Realloc(queue->cancelled, (size_t)queue->cancelled_room * sizeof(*queue->cancelled));
+    }
+    queue->cancelled[queue->cancelled_count++] = job_id;
+    need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* ---- the workers' side -------------------------------------------------- */
+
+/* Waits for a change; 0 when the deadline has passed. Called with the lock held. */
+static int sleep_until(rai_queue *queue, int64_t deadline_us) {
+    int error;
+    __atomic_sub_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
+    queue->asleep++;
+    if (deadline_us == INT64_MAX) {
+        error = pthread_cond_wait(&queue->changed, &queue->lock);
+    } else {
+        struct timespec until = {deadline_us / 1000000, deadline_us % 1000000 * 1000};
+        error = pthread_cond_timedwait(&queue->changed, &queue->lock, &until);
+    }
+    queue->asleep--;
+    __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
+    if (queue->signalled > 0) queue->signalled--;
+    return error != ETIMEDOUT;
+}
+
+int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
+                       int64_t *cancelled_count, int64_t deadline_us) {
+    int64_t taken = 0;
+    pthread_mutex_lock(&queue->lock);
+    while (deadline_us > 0 && !queue->head && !queue->cancelled_count && !queue->look) {
+        if (!sleep_until(queue, deadline_us)) break;
+    }
+    queue->look = 0;
+    while (queue->head && taken < room) {
+        rai_job *job = queue->head;
+        queue->head = job->next;
+        job->next = NULL;
+        jobs[taken++] = job;
+    }
+    if (queue->head == NULL) queue->tail = NULL;
+    *cancelled_count = queue->cancelled_count < cancelled_room ? queue->cancelled_count : cancelled_room;
+    queue->cancelled_count -= *cancelled_count;
+    if (*cancelled_count > 0) {
+        memcpy(cancelled, queue->cancelled, (size_t)*cancelled_count * sizeof(*cancelled));
+        memmove(queue->cancelled, queue->cancelled + *cancelled_count,
+                (size_t)queue->cancelled_count * sizeof(*cancelled));
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return taken;
+}
+
+void rai_queue_occupied(rai_queue *queue, int more_work) {
+    pthread_mutex_lock(&queue->lock);
+    __atomic_sub_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
+    if (more_work) queue->look = 1;
+    if (more_work || queue->head || queue->cancelled_count) need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+void rai_queue_attentive(rai_queue *queue) {
+    pthread_mutex_lock(&queue->lock);
+    __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+const char *rai_queue_name(const rai_queue *queue) {
+    return queue->name;
+}
+
+void *rai_queue_get_scheduler(rai_queue *queue) {
+    return queue->scheduler;
+}
+
+void rai_queue_set_scheduler(rai_queue *queue, void *scheduler) {
+    queue->scheduler = scheduler;
+}
+
+int64_t rai_queue_worker_limit(const rai_queue *queue) {
+    return queue->limit;
+}
+
+/* ---- what INFO shows ---------------------------------------------------- */
+
+rai_queue *rai_queue_at(int64_t index) {
+    rai_queue *queue = __atomic_load_n(&queues, __ATOMIC_ACQUIRE);
+    while (queue && index-- > 0) queue = __atomic_load_n(&queue->next, __ATOMIC_ACQUIRE);
+    return queue;
+}
+
+double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker) {
+    clockid_t clock;
+    struct timespec used;
+    if (worker >= __atomic_load_n(&queue->workers, __ATOMIC_ACQUIRE)) return -1;
+    if (pthread_getcpuclockid(queue->threads[worker], &clock) != 0 || clock_gettime(clock, &used) != 0) return -1;
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+/* ---- set-up ------------------------------------------------------------- */
+
+static void before_sleep(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
+    (void)ctx, (void)event, (void)data;
+    if (subevent == REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP) rai_queues_flush();
+}
+
+int rai_queues_init(RedisModuleCtx *ctx) {
+    control = queue_new("control", 1);
+    if (RedisModule_GetServerVersion() >= REDIS_7) {
+        RedisModuleEvent event = {REDISMODULE_EVENT_EVENTLOOP, 1};
+        handover_before_sleep = RedisModule_SubscribeToServerEvent(ctx, event, before_sleep) == REDISMODULE_OK;
+    }
+    return REDISMODULE_OK;
+}

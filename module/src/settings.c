@@ -1,0 +1,44 @@
+/* Settings, what INFO shows of backends, logging and the way out. */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static rai_settings settings = {
+    .model_chunk_size = 511LL << 20,
+    .model_execution_timeout_ms = 5000,
+};
+rai_value_types rai_types;
+
+static rai_backend_info backends[RAI_BACKENDS];
+static RedisModuleCtx *log_context;
+
+rai_settings *rai_config(void) {
+    return &settings;
+}
+
+rai_backend_info *rai_backend(int32_t backend) {
+    return &backends[backend];
+}
+
+void rai_log(const char *level, const char *text) {
+    RedisModule_Log(log_context, level, "%s", text);
+}
+
+void rai_log_init(RedisModuleCtx *ctx) {
+    log_context = RedisModule_GetDetachedThreadSafeContext(ctx);
+}
+
+/* Runs at exit() before every handler that was registered earlier, in particular
+ * the C++ destructors of frameworks, whose threads may still be running. */
+static void leave(int status, void *unused) {
+    (void)unused;
+    fflush(NULL);
+    _exit(status);
+}
+
+void rai_exit_quickly(void) {
+    on_exit(leave, NULL);
+}

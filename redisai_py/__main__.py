@@ -1,0 +1,60 @@
+"""``python -m redisai_py path`` and ``python -m redisai_py check``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable
+
+from . import __version__, locate
+
+
+def print_path() -> int:
+    """Prints the absolute path of ``redisai.so`` for ``loadmodule``; exit status 1 when it is not built."""
+    try:
+        print(locate.find_module())
+    except locate.LocateError as error:
+        print(f"redisai_py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def print_check() -> int:
+    """Prints what is there and what is missing; exit status 1 when a server with the module cannot start."""
+    rows = [("redisai-py", True, __version__), _row("redis-server", _redis_server)]
+    rows.append(("Python", True, f"{platform.python_version()} ({sys.executable})"))
+    rows.append(_row("libpython", lambda: str(locate.find_libpython())))
+    rows.append(_row("module", lambda: str(locate.find_module())))
+    complete = all(found for _, found, _ in rows)
+    for backend in locate.BACKENDS:
+        version = locate.framework_version(backend)
+        hint = f"not installed: pip install 'redisai-py[{backend.extra}]'"
+        rows.append((backend.name, version is not None, version or hint))
+    for name, found, text in rows:
+        print(f"{'ok' if found else '--'}  {name:<12}  {text}")
+    return 0 if complete else 1
+
+
+def _redis_server() -> str:
+    path = locate.find_redis_server()
+    return f"{locate.redis_version(path)} ({path})"
+
+
+def _row(name: str, look: Callable[[], str]) -> tuple[str, bool, str]:
+    try:
+        return name, True, look()
+    except locate.LocateError as error:
+        return name, False, str(error)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m redisai_py", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="path | check")
+    commands.add_parser("path", help="print the path of the built redisai.so")
+    commands.add_parser("check", help="print the versions found of Redis, Python and every backend")
+    return print_path() if parser.parse_args().command == "path" else print_check()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The protocol between the module and a backend (docs/backends.md).
+
+A backend is a Python file, or an extension module, that defines a class
+``Backend``. It is imported on a worker thread when it is first needed. All
+methods are called with the GIL, never on Redis's event loop, and may release it
+and block. Inputs are read-only tensors that support the buffer protocol
+(``numpy.asarray(tensor)`` shares the memory); outputs are arrays or anything else
+with a C-contiguous buffer, and, for STRING, numpy arrays of str or bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class BackendError(Exception):
+    """An error whose text is sent to the client as it stands; begin it with ``ERR `` as a rule."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the module was configured with; 0 means the framework's default, or no limit."""
+
+    intra_op_parallelism: int
+    inter_op_parallelism: int
+    memory_limit: int
+    """Bytes."""
+    log: Callable[[str, str], None]
+    """``log(level, text)``; the level is one of debug, verbose, notice and warning."""
+    report_memory: Callable[[int, int], None]
+    """``report_memory(bytes in use, accesses so far)``: what INFO shows."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to be loaded. ``inputs`` and ``outputs`` are the names given by the user (TF only)."""
+
+    blob: bytes
+    device: str
+    """As typed: ``CPU``, ``GPU``, or either with ``:n``; any case."""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    batched: bool
+    """The user gave BATCHSIZE."""
+
+
+class Tensor(Protocol):
+    """A stored tensor; ``redisai_py.worker.native.Tensor``."""
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def is_string(self) -> bool: ...
+    def elements(self) -> list[bytes]: ...
+
+
+@dataclass(slots=True)
+class Run:
+    """One call of ``execute``, as the watchdog sees it.
+
+    A backend that can end a running model sets ``terminate`` to a function that
+    does it; it is called from another thread. ``state`` is the backend's own and
+    survives from call to call of the same worker.
+    """
+
+    terminate: Callable[[], None] | None = None
+    state: Any = None
+    terminated: bool = False
+    deadline: float = field(default=float("inf"))
+    requests: list[Any] = field(default_factory=list)
+
+
+Outputs = list[Any]
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    inputs: Sequence[str]
+    """The model's input names, in the order in which tensors are given."""
+    outputs: Sequence[str]
+
+    def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
+        """Runs the model once for each request, a list of input tensors.
+
+        Returns, in the same order, the outputs of each, or the exception that its
+        run raised: one request's error does not fail the others. None stands for
+        an output that is not a tensor.
+        """
+
+    def close(self) -> None:
+        """Called once, after the last run."""
+
+
+class Backend(Protocol):
+    """A framework."""
+
+    version: str
+
+    def __init__(self, options: Options) -> None: ...
+
+    def load(self, source: Source) -> Session:
+        """Creates a session; raises BackendError, or any exception, whose text the client gets."""
+
+
+def parse_device(device: str) -> tuple[str, int | None]:
+    """``("CPU", None)``, ``("GPU", None)`` or ``("GPU", n)`` for a device as typed.
+
+    Anything that begins with CPU is the CPU. Raises BackendError.
+    Source of the rule: spec/backends.md, section 2.
+    """
+    upper = device.upper()
+    if upper.startswith("CPU"):
+        return "CPU", None
+    if upper == "GPU":
+        return "GPU", None
+    if upper.startswith("GPU:"):
+        digits = upper[4:]
+        return "GPU", int(digits) if digits.isdigit() else 0
+    raise BackendError("ERR unsupported device")

@@ -1,0 +1,1 @@
+"""Build-time tables and the generator that turns them into declarations."""

@@ -1,0 +1,65 @@
+"""The command table: one row per ``AI.*`` command.
+
+Everything that is said about a command is said here once; the registration
+with redis-server is generated from it, and COMMAND DOCS and the reference page
+will be. The flags and key positions are those of RedisAI, since clients and
+proxies read them from COMMAND INFO. All commands are registered with arity -1:
+RedisAI checks argument counts inside the command, and so do we.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command as redis-server sees it.
+
+    ``handler`` names the function of ``redisai_py.eventloop`` that serves it.
+    ``keys`` is (first, last, step) as in COMMAND INFO; (0, 0, 0) has no keys.
+    """
+
+    name: str
+    handler: str
+    flags: tuple[str, ...]
+    keys: tuple[int, int, int]
+    summary: str
+    syntax: str
+
+
+NO_KEYS = (0, 0, 0)
+FIRST_KEY = (1, 1, 1)
+
+WRITE_OOM = ("write", "deny-oom")
+READ = ("readonly",)
+
+COMMANDS = (
+    Command("ai.tensorset", "tensorset", WRITE_OOM, FIRST_KEY,
+            "Stores a tensor as the value of a key.",
+            "key dtype [dim ...] [BLOB data | VALUES value [value ...]]"),
+    Command("ai.tensorget", "tensorget", READ, FIRST_KEY,
+            "Returns a tensor's dtype, shape and data.",
+            "key [META] [BLOB | VALUES]"),
+    Command("ai.modelstore", "modelstore", WRITE_OOM, FIRST_KEY,
+            "Loads a model and stores it as the value of a key.",
+            "key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE m [MINBATCHTIMEOUT t]]] "
+            "[INPUTS n name [name ...] OUTPUTS n name [name ...]] BLOB chunk [chunk ...]"),
+    Command("ai.modelget", "modelget", READ, FIRST_KEY,
+            "Returns a model's properties and its blob.",
+            "key [META] [BLOB]"),
+    Command("ai.modeldel", "modeldel", ("write",), FIRST_KEY,
+            "Deletes a model.",
+            "key"),
+    Command("ai.modelexecute", "modelexecute", (*WRITE_OOM, "getkeys-api"), (4, 4, 1),
+            "Runs a model on tensors and stores its outputs.",
+            "key INPUTS n input [input ...] OUTPUTS m output [output ...] [TIMEOUT t]"),
+    Command("ai._modelscan", "modelscan", READ, NO_KEYS,
+            "Lists the keys and tags of all models.",
+            ""),
+    Command("ai.info", "info", READ, FIRST_KEY,
+            "Returns or resets the run statistics of a model; without a key, the versions in use.",
+            "[key [RESETSTAT]]"),
+    Command("ai.config", "config", ("write",), NO_KEYS,
+            "Reads or changes the module's configuration.",
+            "<LOADBACKEND backend path | BACKENDSPATH path | MODEL_CHUNK_SIZE bytes | GET option>"),
+)

@@ -1,0 +1,187 @@
+"""The part of the Redis module API that we use, declared once.
+
+The C header and its symbol table, the Cython declarations and the cffi
+declarations are all generated from these tables (see ``generate.py``).
+``since`` is the Redis version that introduced a function: everything up to
+``REQUIRED_LEVEL`` must resolve when the module loads; newer functions are
+optional and NULL on an older server.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Function(NamedTuple):
+    """One ``RedisModule_<name>``: C return type, name, C parameter list, Redis version."""
+
+    returns: str
+    name: str
+    parameters: str
+    since: str = "6.2"
+
+
+class Callback(NamedTuple):
+    """A function type that Redis calls back."""
+
+    returns: str
+    name: str
+    parameters: str
+
+
+REQUIRED_LEVEL = (6, 2)
+
+OPAQUE_TYPES = (
+    "RedisModuleCtx",
+    "RedisModuleKey",
+    "RedisModuleString",
+    "RedisModuleIO",
+    "RedisModuleType",
+    "RedisModuleDigest",
+    "RedisModuleBlockedClient",
+    "RedisModuleInfoCtx",
+    "RedisModuleCallReply",
+    "RedisModuleServerInfoData",
+    "RedisModuleCommand",
+)
+
+CALLBACKS = (
+    Callback("int", "RedisModuleCmdFunc", "RedisModuleCtx *ctx, RedisModuleString **argv, int argc"),
+    Callback("void", "RedisModuleFreePrivDataFunc", "RedisModuleCtx *ctx, void *private_data"),
+    Callback("void", "RedisModuleDisconnectFunc", "RedisModuleCtx *ctx, RedisModuleBlockedClient *client"),
+    Callback("void", "RedisModuleInfoFunc", "RedisModuleInfoCtx *ctx, int for_crash_report"),
+    Callback("int", "RedisModuleNotificationFunc", "RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key"),
+    Callback("void *", "RedisModuleTypeLoadFunc", "RedisModuleIO *io, int encoding_version"),
+    Callback("void", "RedisModuleTypeSaveFunc", "RedisModuleIO *io, void *value"),
+    Callback("void", "RedisModuleTypeRewriteFunc", "RedisModuleIO *io, RedisModuleString *key, void *value"),
+    Callback("size_t", "RedisModuleTypeMemUsageFunc", "const void *value"),
+    Callback("void", "RedisModuleTypeDigestFunc", "RedisModuleDigest *digest, void *value"),
+    Callback("void", "RedisModuleTypeFreeFunc", "void *value"),
+    Callback("size_t", "RedisModuleTypeFreeEffortFunc", "RedisModuleString *key, const void *value"),
+    Callback("void", "RedisModuleTypeUnlinkFunc", "RedisModuleString *key, const void *value"),
+    Callback("void *", "RedisModuleTypeCopyFunc", "RedisModuleString *from_key, RedisModuleString *to_key, const void *value"),
+)
+
+# Numeric values are part of the binary interface of redis-server.
+CONSTANTS = {
+    "REDISMODULE_OK": 0,
+    "REDISMODULE_ERR": 1,
+    "REDISMODULE_APIVER_1": 1,
+    "REDISMODULE_TYPE_METHOD_VERSION": 3,
+    "REDISMODULE_READ": 1 << 0,
+    "REDISMODULE_WRITE": 1 << 1,
+    "REDISMODULE_OPEN_KEY_NOTOUCH": 1 << 16,
+    "REDISMODULE_KEYTYPE_EMPTY": 0,
+    "REDISMODULE_KEYTYPE_MODULE": 6,
+    "REDISMODULE_OPTIONS_HANDLE_IO_ERRORS": 1 << 0,
+    "REDISMODULE_CTX_FLAGS_LUA": 1 << 0,
+    "REDISMODULE_CTX_FLAGS_MULTI": 1 << 1,
+    "REDISMODULE_CTX_FLAGS_REPLICATED": 1 << 12,
+    "REDISMODULE_CTX_FLAGS_LOADING": 1 << 13,
+    "REDISMODULE_CTX_FLAGS_DENY_BLOCKING": 1 << 21,
+    "REDISMODULE_NOTIFY_GENERIC": 1 << 2,
+    "REDISMODULE_REPLY_STRING": 0,
+    "REDISMODULE_REPLY_ERROR": 1,
+    "REDISMODULE_REPLY_ARRAY": 3,
+    "REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET": 1 << 4,
+    "REDISMODULE_EVENT_SHUTDOWN": 5,
+    "REDISMODULE_EVENT_EVENTLOOP": 15,
+    "REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP": 0,
+}
+
+FUNCTIONS = (
+    # Memory. TryAlloc is the only one that may fail; the others abort the server.
+    Function("void *", "Alloc", "size_t bytes"),
+    Function("void *", "TryAlloc", "size_t bytes", "7.0"),
+    Function("void *", "Calloc", "size_t count, size_t size"),
+    Function("void *", "Realloc", "void *pointer, size_t bytes"),
+    Function("void", "Free", "void *pointer"),
+    # Module life cycle.
+    Function("int", "SetModuleAttribs", "RedisModuleCtx *ctx, const char *name, int version, int api_version"),
+    Function("int", "IsModuleNameBusy", "const char *name"),
+    Function("void", "SetModuleOptions", "RedisModuleCtx *ctx, int options"),
+    Function("int", "CreateCommand",
+             "RedisModuleCtx *ctx, const char *name, RedisModuleCmdFunc function, const char *flags, int first_key, int last_key, int key_step"),
+    Function("int", "GetServerVersion", ""),
+    Function("RedisModuleServerInfoData *", "GetServerInfo", "RedisModuleCtx *ctx, const char *section"),
+    Function("const char *", "ServerInfoGetFieldC", "RedisModuleServerInfoData *data, const char *field"),
+    Function("void", "FreeServerInfo", "RedisModuleCtx *ctx, RedisModuleServerInfoData *data"),
+    Function("int", "SubscribeToServerEvent", "RedisModuleCtx *ctx, RedisModuleEvent event, RedisModuleEventCallback callback"),
+    Function("int", "SubscribeToKeyspaceEvents", "RedisModuleCtx *ctx, int types, RedisModuleNotificationFunc callback"),
+    Function("void", "Log", "RedisModuleCtx *ctx, const char *level, const char *format, ..."),
+    Function("void", "LogIOError", "RedisModuleIO *io, const char *level, const char *format, ..."),
+    Function("RedisModuleCtx *", "GetDetachedThreadSafeContext", "RedisModuleCtx *ctx"),
+    # Contexts and clients.
+    Function("int", "GetContextFlags", "RedisModuleCtx *ctx"),
+    Function("int", "GetSelectedDb", "RedisModuleCtx *ctx"),
+    Function("int", "SelectDb", "RedisModuleCtx *ctx, int db"),
+    Function("unsigned long long", "GetClientId", "RedisModuleCtx *ctx"),
+    Function("int", "GetClientInfoById", "void *info, uint64_t id"),
+    Function("int", "IsKeysPositionRequest", "RedisModuleCtx *ctx"),
+    Function("void", "KeyAtPos", "RedisModuleCtx *ctx, int position"),
+    # Blocked clients.
+    Function("RedisModuleBlockedClient *", "BlockClient",
+             "RedisModuleCtx *ctx, RedisModuleCmdFunc reply, RedisModuleCmdFunc timed_out, RedisModuleFreePrivDataFunc free_private_data, long long timeout_ms"),
+    Function("int", "UnblockClient", "RedisModuleBlockedClient *client, void *private_data"),
+    Function("void *", "GetBlockedClientPrivateData", "RedisModuleCtx *ctx"),
+    Function("RedisModuleBlockedClient *", "GetBlockedClientHandle", "RedisModuleCtx *ctx"),
+    Function("void", "SetDisconnectCallback", "RedisModuleBlockedClient *client, RedisModuleDisconnectFunc callback"),
+    Function("int", "BlockedClientMeasureTimeStart", "RedisModuleBlockedClient *client"),
+    Function("int", "BlockedClientMeasureTimeEnd", "RedisModuleBlockedClient *client"),
+    # Strings.
+    Function("RedisModuleString *", "CreateString", "RedisModuleCtx *ctx, const char *data, size_t length"),
+    Function("RedisModuleString *", "CreateStringFromLongLong", "RedisModuleCtx *ctx, long long value"),
+    Function("void", "FreeString", "RedisModuleCtx *ctx, RedisModuleString *string"),
+    Function("RedisModuleString *", "HoldString", "RedisModuleCtx *ctx, RedisModuleString *string"),
+    Function("const char *", "StringPtrLen", "const RedisModuleString *string, size_t *length"),
+    Function("int", "StringToLongLong", "const RedisModuleString *string, long long *value"),
+    Function("int", "StringToDouble", "const RedisModuleString *string, double *value"),
+    # Replies.
+    Function("int", "WrongArity", "RedisModuleCtx *ctx"),
+    Function("int", "ReplyWithError", "RedisModuleCtx *ctx, const char *text"),
+    Function("int", "ReplyWithSimpleString", "RedisModuleCtx *ctx, const char *text"),
+    Function("int", "ReplyWithLongLong", "RedisModuleCtx *ctx, long long value"),
+    Function("int", "ReplyWithDouble", "RedisModuleCtx *ctx, double value"),
+    Function("int", "ReplyWithArray", "RedisModuleCtx *ctx, long length"),
+    Function("int", "ReplyWithStringBuffer", "RedisModuleCtx *ctx, const char *data, size_t length"),
+    Function("int", "ReplyWithCString", "RedisModuleCtx *ctx, const char *text"),
+    Function("int", "ReplyWithString", "RedisModuleCtx *ctx, RedisModuleString *string"),
+    Function("int", "ReplyWithNull", "RedisModuleCtx *ctx"),
+    # Keyspace.
+    Function("void *", "OpenKey", "RedisModuleCtx *ctx, RedisModuleString *name, int mode"),
+    Function("void", "CloseKey", "RedisModuleKey *key"),
+    Function("int", "KeyType", "RedisModuleKey *key"),
+    Function("int", "DeleteKey", "RedisModuleKey *key"),
+    Function("int", "ModuleTypeSetValue", "RedisModuleKey *key, RedisModuleType *type, void *value"),
+    Function("RedisModuleType *", "ModuleTypeGetType", "RedisModuleKey *key"),
+    Function("void *", "ModuleTypeGetValue", "RedisModuleKey *key"),
+    # Replication and calls.
+    Function("int", "Replicate", "RedisModuleCtx *ctx, const char *command, const char *format, ..."),
+    Function("int", "ReplicateVerbatim", "RedisModuleCtx *ctx"),
+    Function("RedisModuleCallReply *", "Call", "RedisModuleCtx *ctx, const char *command, const char *format, ..."),
+    Function("int", "CallReplyType", "RedisModuleCallReply *reply"),
+    Function("size_t", "CallReplyLength", "RedisModuleCallReply *reply"),
+    Function("RedisModuleCallReply *", "CallReplyArrayElement", "RedisModuleCallReply *reply, size_t index"),
+    Function("const char *", "CallReplyStringPtr", "RedisModuleCallReply *reply, size_t *length"),
+    Function("void", "FreeCallReply", "RedisModuleCallReply *reply"),
+    # Data types.
+    Function("RedisModuleType *", "CreateDataType",
+             "RedisModuleCtx *ctx, const char *name, int encoding_version, RedisModuleTypeMethods *methods"),
+    Function("void", "SaveUnsigned", "RedisModuleIO *io, uint64_t value"),
+    Function("uint64_t", "LoadUnsigned", "RedisModuleIO *io"),
+    Function("void", "SaveSigned", "RedisModuleIO *io, int64_t value"),
+    Function("int64_t", "LoadSigned", "RedisModuleIO *io"),
+    Function("void", "SaveStringBuffer", "RedisModuleIO *io, const char *data, size_t length"),
+    Function("char *", "LoadStringBuffer", "RedisModuleIO *io, size_t *length"),
+    Function("int", "IsIOError", "RedisModuleIO *io"),
+    Function("void", "EmitAOF", "RedisModuleIO *io, const char *command, const char *format, ..."),
+    Function("const RedisModuleString *", "GetKeyNameFromIO", "RedisModuleIO *io"),
+    Function("void", "DigestAddStringBuffer", "RedisModuleDigest *digest, const char *data, size_t length"),
+    Function("void", "DigestAddLongLong", "RedisModuleDigest *digest, long long value"),
+    Function("void", "DigestEndSequence", "RedisModuleDigest *digest"),
+    # INFO.
+    Function("int", "RegisterInfoFunc", "RedisModuleCtx *ctx, RedisModuleInfoFunc callback"),
+    Function("int", "InfoAddSection", "RedisModuleInfoCtx *ctx, const char *name"),
+    Function("int", "InfoAddFieldCString", "RedisModuleInfoCtx *ctx, const char *field, const char *value"),
+    Function("int", "InfoAddFieldLongLong", "RedisModuleInfoCtx *ctx, const char *field, long long value"),
+)

@@ -1,0 +1,50 @@
+"""How command arguments are read: keywords, integers and C strings.
+
+Source of the rules: spec/commands.md, section 2.
+"""
+
+import cython
+from cython.cimports.libc.math import floor
+from cython.cimports.libc.string import strlen
+from cython.cimports.posix.strings import strncasecmp
+from cython.cimports.redis_api import (
+    REDISMODULE_OK,
+    RedisModule_StringPtrLen,
+    RedisModule_StringToDouble,
+    RedisModule_StringToLongLong,
+    RedisModuleString,
+)
+
+EXACT_DOUBLE = cython.declare(cython.double, 9007199254740992.0)  # 2 ** 53
+
+
+def is_word(argument: cython.pointer(RedisModuleString), word: cython.p_const_char) -> cython.bint:
+    """Whether an argument is a keyword; case does not matter."""
+    length: cython.size_t = 0
+    data: cython.p_const_char = RedisModule_StringPtrLen(argument, cython.address(length))
+    return length == strlen(word) and strncasecmp(data, word, length) == 0
+
+
+def parse_integer(argument: cython.pointer(RedisModuleString), value: cython.p_longlong) -> cython.bint:
+    """Redis' strict decimal integer: no plus sign, no leading zeros, no blanks, 64 bits."""
+    return RedisModule_StringToLongLong(argument, value) == REDISMODULE_OK
+
+
+def parse_loose_integer(argument: cython.pointer(RedisModuleString), value: cython.p_longlong) -> cython.bint:
+    """A strict integer, else a float whose value is integral (``2.0``, ``1e2``)."""
+    number: cython.double = 0
+    if RedisModule_StringToLongLong(argument, value) == REDISMODULE_OK:
+        return True
+    if RedisModule_StringToDouble(argument, cython.address(number)) != REDISMODULE_OK:
+        return False
+    if number != floor(number) or number > EXACT_DOUBLE or number < -EXACT_DOUBLE:
+        return False
+    value[0] = cython.cast(cython.longlong, number)
+    return True
+
+
+def text_of(argument: cython.pointer(RedisModuleString), length: cython.pointer(cython.size_t)) -> cython.p_const_char:
+    """An argument as a C string: cut at the first NUL byte, length in bytes."""
+    data: cython.p_const_char = RedisModule_StringPtrLen(argument, cython.NULL)
+    length[0] = strlen(data)
+    return data

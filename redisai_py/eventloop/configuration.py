@@ -1,0 +1,369 @@
+"""Load arguments and AI.CONFIG. Source of the rules: spec/config-info.md, sections 1 and 2."""
+
+import cython
+from cython.cimports.command_handlers import rai_handlers, rai_hooks
+from cython.cimports.core import (
+    RAI_JOB_BACKEND,
+    rai_backend_from_name,
+    rai_config,
+    rai_control_queue,
+    rai_job,
+    rai_job_free,
+    rai_job_new,
+    rai_job_of_context,
+    rai_job_run_in_place,
+    rai_job_submit,
+)
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.string import memcpy, strcmp, strlen, strncmp, strstr
+from cython.cimports.redis_api import (
+    REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET,
+    REDISMODULE_CTX_FLAGS_DENY_BLOCKING,
+    REDISMODULE_CTX_FLAGS_LUA,
+    REDISMODULE_CTX_FLAGS_MULTI,
+    REDISMODULE_ERR,
+    REDISMODULE_OK,
+    REDISMODULE_REPLY_ARRAY,
+    REDISMODULE_REPLY_STRING,
+    RedisModule_Alloc,
+    RedisModule_Call,
+    RedisModule_CallReplyArrayElement,
+    RedisModule_CallReplyLength,
+    RedisModule_CallReplyStringPtr,
+    RedisModule_CallReplyType,
+    RedisModule_Free,
+    RedisModule_FreeCallReply,
+    RedisModule_GetClientId,
+    RedisModule_GetClientInfoById,
+    RedisModule_GetContextFlags,
+    RedisModule_Log,
+    RedisModule_ReplyWithCString,
+    RedisModule_ReplyWithError,
+    RedisModule_ReplyWithLongLong,
+    RedisModule_ReplyWithNull,
+    RedisModule_ReplyWithSimpleString,
+    RedisModule_StringPtrLen,
+    RedisModule_WrongArity,
+    RedisModuleCallReply,
+    RedisModuleClientInfo,
+    RedisModuleCtx,
+    RedisModuleString,
+)
+from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
+
+CANNOT_BLOCK = cython.declare(
+    cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
+)
+LEAST_EXECUTION_TIMEOUT_MS = cython.declare(cython.longlong, 1000)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def copy_of(text: cython.p_const_char) -> cython.p_char:
+    length: cython.size_t = strlen(text) + 1
+    copy: cython.p_char = cython.cast(cython.p_char, RedisModule_Alloc(length))
+    memcpy(copy, text, length)
+    return copy
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_backends_path(path: cython.p_const_char) -> cython.void:
+    RedisModule_Free(rai_config().backends_path)
+    rai_config().backends_path = copy_of(path)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def backend_job(name: cython.pointer(RedisModuleString), path: cython.pointer(RedisModuleString)) -> cython.pointer(rai_job):
+    """A job that loads a backend, or NULL for an unknown one."""
+    length: cython.size_t = 0
+    text: cython.p_const_char = text_of(name, cython.address(length))
+    backend: cython.int = rai_backend_from_name(text, length)
+    job: cython.pointer(rai_job)
+    if backend < 0:
+        return cython.NULL
+    job = rai_job_new(RAI_JOB_BACKEND, cython.NULL, 0, 0)
+    job.backend = backend
+    job.path = copy_of(text_of(path, cython.address(length)))
+    return job
+
+
+# ---- load arguments -------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_number(
+    ctx: cython.pointer(RedisModuleCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(RedisModuleString),
+    name: cython.p_const_char,
+    least: cython.longlong,
+    setting: cython.pointer(int64_t),
+) -> cython.int:
+    """1: this is the setting and its value is valid, 0: it is another setting, -1: the value is bad."""
+    number: cython.longlong = 0
+    if not is_word(key, name):
+        return 0
+    if not parse_integer(value, cython.address(number)) or number < least:
+        return -1
+    setting[0] = number
+    RedisModule_Log(ctx, b"notice", b"Setting %s parameter to: %lld", name, number)
+    return 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_argument(
+    ctx: cython.pointer(RedisModuleCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(RedisModuleString),
+) -> cython.bint:
+    """Applies one pair; false when the key is unknown or the value is not valid."""
+    length: cython.size_t = 0
+    result: cython.int = 0
+    job: cython.pointer(rai_job)
+    loaded: cython.bint
+    if is_word(key, b"BACKENDSPATH"):
+        return True  # applied before all others
+    job = backend_job(key, value)
+    if job != cython.NULL:
+        # Module load: nothing is served yet, so waiting for Python stalls nobody.
+        rai_job_run_in_place(job, rai_control_queue())
+        loaded = job.error == cython.NULL
+        rai_job_free(job)
+        return loaded
+    if result == 0:
+        result = set_number(ctx, key, value, b"THREADS_PER_QUEUE", 1, cython.address(rai_config().threads_per_queue))
+    if result == 0:
+        result = set_number(
+            ctx, key, value, b"INTRA_OP_PARALLELISM", 1, cython.address(rai_config().intra_op_parallelism)
+        )
+    if result == 0:
+        result = set_number(
+            ctx, key, value, b"INTER_OP_PARALLELISM", 1, cython.address(rai_config().inter_op_parallelism)
+        )
+    if result == 0:
+        result = set_number(ctx, key, value, b"MODEL_CHUNK_SIZE", 1, cython.address(rai_config().model_chunk_size))
+    if result == 0:
+        result = set_number(
+            ctx,
+            key,
+            value,
+            b"MODEL_EXECUTION_TIMEOUT",
+            LEAST_EXECUTION_TIMEOUT_MS,
+            cython.address(rai_config().model_execution_timeout_ms),
+        )
+    if result == 0:
+        result = set_number(
+            ctx, key, value, b"BACKEND_MEMORY_LIMIT", 1, cython.address(rai_config().backend_memory_limit_mb)
+        )
+    return result == 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_arguments(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    module_dir: cython.p_const_char,
+) -> cython.int:
+    """Applies the arguments of --loadmodule: BACKENDSPATH first, then all pairs in order."""
+    at: cython.int
+    default_path: cython.p_char = cython.cast(cython.p_char, RedisModule_Alloc(strlen(module_dir) + 10))
+    memcpy(default_path, module_dir, strlen(module_dir))
+    memcpy(default_path + strlen(module_dir), cython.cast(cython.p_const_char, b"/backends"), 10)
+    rai_config().backends_path = default_path
+    if argc % 2 != 0:
+        RedisModule_Log(
+            ctx,
+            b"warning",
+            b"Even number of arguments provided to module. Please provide arguments as KEY VAL pairs",
+        )
+        return REDISMODULE_ERR
+    for at in range(0, argc, 2):
+        if is_word(argv[at], b"BACKENDSPATH"):
+            set_backends_path(RedisModule_StringPtrLen(argv[at + 1], cython.NULL))
+    # Queues read THREADS_PER_QUEUE when they are made, and backends need queues.
+    for at in range(0, argc, 2):
+        if not load_argument(ctx, argv[at], argv[at + 1]):
+            RedisModule_Log(
+                ctx,
+                b"warning",
+                b"ERR error processing argument: %s %s",
+                RedisModule_StringPtrLen(argv[at], cython.NULL),
+                RedisModule_StringPtrLen(argv[at + 1], cython.NULL),
+            )
+            return REDISMODULE_ERR
+    return REDISMODULE_OK
+
+
+# ---- AI.CONFIG ---------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def is_local(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
+    info: RedisModuleClientInfo
+    info.version = 1
+    if RedisModule_GetClientInfoById(cython.address(info), RedisModule_GetClientId(ctx)) != REDISMODULE_OK:
+        return False
+    if info.flags & REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET:
+        return True
+    return strncmp(info.addr, b"127.", 4) == 0 or strcmp(info.addr, b"::1") == 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def may_load_code(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
+    """Whether this client could use MODULE LOAD: Redis 7 asks enable-module-command, Redis 6 allows it."""
+    allowed: cython.bint = True
+    length: cython.size_t = 0
+    value: cython.p_const_char
+    element: cython.pointer(RedisModuleCallReply)
+    reply: cython.pointer(RedisModuleCallReply) = RedisModule_Call(
+        ctx,
+        b"CONFIG",
+        b"cc",
+        cython.cast(cython.p_const_char, b"GET"),
+        cython.cast(cython.p_const_char, b"enable-module-command"),
+    )
+    if reply == cython.NULL:
+        return False
+    if RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ARRAY and RedisModule_CallReplyLength(reply) == 2:
+        element = RedisModule_CallReplyArrayElement(reply, 1)
+        if RedisModule_CallReplyType(element) == REDISMODULE_REPLY_STRING:
+            value = RedisModule_CallReplyStringPtr(element, cython.address(length))
+            allowed = (length == 3 and strncmp(value, b"yes", 3) == 0) or (
+                length == 5 and strncmp(value, b"local", 5) == 0 and is_local(ctx)
+            )
+    RedisModule_FreeCallReply(reply)
+    return allowed
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reply_not_allowed(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
+    return RedisModule_ReplyWithError(
+        ctx,
+        b"ERR loading code at run time is not allowed: enable-module-command must be yes, or local for a local"
+        b" connection; load arguments work always",
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def leaves_backends_path(path: cython.p_const_char) -> cython.bint:
+    """Whether a path names something outside BACKENDSPATH."""
+    base: cython.p_const_char = rai_config().backends_path
+    length: cython.size_t = strlen(base)
+    if strstr(path, b"..") != cython.NULL:
+        return True
+    return path[0] == b"/"[0] and (strncmp(path, base, length) != 0 or path[length] != b"/"[0])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def finish_loadbackend(ctx: cython.pointer(RedisModuleCtx), job: cython.pointer(rai_job)) -> cython.int:
+    if job.error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, b"ERR error loading backend")
+    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reply_to_loadbackend(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    return finish_loadbackend(ctx, rai_job_of_context(ctx))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def config_loadbackend(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    job: cython.pointer(rai_job)
+    if argc < 4:
+        return RedisModule_WrongArity(ctx)
+    job = backend_job(argv[2], argv[3])
+    if job == cython.NULL:
+        return RedisModule_ReplyWithError(ctx, b"ERR unsupported backend")
+    if not may_load_code(ctx):
+        rai_job_free(job)
+        return reply_not_allowed(ctx)
+    if leaves_backends_path(job.path):
+        rai_job_free(job)
+        return RedisModule_ReplyWithError(ctx, b"ERR error loading backend")
+    if RedisModule_GetContextFlags(ctx) & CANNOT_BLOCK:
+        rai_job_run_in_place(job, rai_control_queue())
+        finish_loadbackend(ctx, job)
+        rai_job_free(job)
+    else:
+        rai_job_submit(ctx, job, rai_control_queue(), reply_to_loadbackend)
+    return REDISMODULE_OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def config_get(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    if argc < 3:
+        return RedisModule_WrongArity(ctx)
+    if is_word(argv[2], b"BACKENDSPATH"):
+        return RedisModule_ReplyWithCString(ctx, rai_config().backends_path)
+    if is_word(argv[2], b"MODEL_CHUNK_SIZE"):
+        return RedisModule_ReplyWithLongLong(ctx, rai_config().model_chunk_size)
+    return RedisModule_ReplyWithNull(ctx)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def config(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """AI.CONFIG LOADBACKEND b path | BACKENDSPATH path | MODEL_CHUNK_SIZE n | GET option"""
+    number: cython.longlong = 0
+    if argc < 2:
+        return RedisModule_WrongArity(ctx)
+    if is_word(argv[1], b"GET"):
+        return config_get(ctx, argv, argc)
+    if is_word(argv[1], b"LOADBACKEND"):
+        return config_loadbackend(ctx, argv, argc)
+    if is_word(argv[1], b"BACKENDSPATH"):
+        if argc < 3:
+            return RedisModule_ReplyWithError(ctx, b"ERR BACKENDSPATH: missing path argument")
+        if not may_load_code(ctx):
+            return reply_not_allowed(ctx)
+        set_backends_path(RedisModule_StringPtrLen(argv[2], cython.NULL))
+        return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+    if is_word(argv[1], b"MODEL_CHUNK_SIZE"):
+        if argc < 3:
+            return RedisModule_ReplyWithError(ctx, b"ERR MODEL_CHUNK_SIZE: missing chunk size")
+        if not parse_integer(argv[2], cython.address(number)) or number <= 0:
+            return RedisModule_ReplyWithError(ctx, b"ERR MODEL_CHUNK_SIZE: invalid chunk size")
+        rai_config().model_chunk_size = number
+        return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+    return RedisModule_ReplyWithError(ctx, b"ERR unsupported subcommand")
+
+
+rai_handlers.config = config
+rai_hooks.load_arguments = load_arguments

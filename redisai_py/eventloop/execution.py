@@ -1,0 +1,250 @@
+"""AI.MODELEXECUTE: parse, block the client, and, when a worker is done, store and reply.
+
+Source of the rules: spec/commands.md, sections 10 and 19, and decisions Q3 and Q38.
+"""
+
+import cython
+from cython.cimports.command_handlers import rai_handlers
+from cython.cimports.core import (
+    RAI_JOB_EXECUTE,
+    RAI_MODEL_LOADING,
+    rai_job,
+    rai_job_free,
+    rai_job_new,
+    rai_job_of_context,
+    rai_job_submit_execution,
+    rai_model,
+    rai_tensor_retain,
+    rai_types,
+)
+from cython.cimports.libc.stdio import snprintf
+from cython.cimports.redis_api import (
+    REDISMODULE_CTX_FLAGS_DENY_BLOCKING,
+    REDISMODULE_CTX_FLAGS_LUA,
+    REDISMODULE_CTX_FLAGS_MULTI,
+    REDISMODULE_OK,
+    RedisModule_CloseKey,
+    RedisModule_GetContextFlags,
+    RedisModule_IsKeysPositionRequest,
+    RedisModule_KeyAtPos,
+    RedisModule_ReplyWithError,
+    RedisModule_ReplyWithSimpleString,
+    RedisModule_StringPtrLen,
+    RedisModuleCtx,
+    RedisModuleKey,
+    RedisModuleString,
+)
+from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
+from cython.cimports.redisai_py.eventloop.keyspace import (
+    find_model,
+    find_tensor,
+    open_for_writing,
+    reply_with_wrong_type,
+)
+from cython.cimports.redisai_py.eventloop.tensors import replicate_tensor, store_tensor
+
+CANNOT_BLOCK = cython.declare(
+    cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
+)
+
+# The request being parsed (one thread, so one is enough).
+first_input = cython.declare(cython.int, 0)
+input_count = cython.declare(cython.longlong, 0)
+first_output = cython.declare(cython.int, 0)
+output_count = cython.declare(cython.longlong, 0)
+timeout_ms = cython.declare(cython.longlong, 0)
+message = cython.declare(cython.char[512])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def unexpected(argument: cython.pointer(RedisModuleString)) -> cython.p_const_char:
+    """The error for a word that does not belong there; without ERR, as RedisAI sends it."""
+    i: cython.int = 0
+    snprintf(
+        message, cython.sizeof(message), b"Invalid argument: %s", RedisModule_StringPtrLen(argument, cython.NULL)
+    )
+    while message[i] != 0:  # an error reply is one line
+        if message[i] == b"\r"[0] or message[i] == b"\n"[0]:
+            message[i] = b" "[0]
+        i += 1
+    return message
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_counts(
+    model: cython.pointer(rai_model), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.p_const_char:
+    """Parses ``INPUTS n input ... OUTPUTS m output ... [TIMEOUT t]`` from argv[2] on; NULL, or the error.
+
+    The counts of a model that is still loading are not known; its worker checks them.
+    """
+    global first_input, input_count, first_output, output_count
+    known: cython.bint = model.state != RAI_MODEL_LOADING
+    at: cython.int
+    if not is_word(argv[2], b"INPUTS"):
+        return b"ERR INPUTS not specified"
+    if not parse_integer(argv[3], cython.address(input_count)):
+        return b"ERR Invalid argument for input_count"
+    if input_count <= 0:
+        return b"ERR Input count must be a positive integer"
+    if known and input_count != model.inputs.count:
+        return b"Number of keys given as INPUTS here does not match model definition"
+    if input_count > argc - 4:
+        return b"ERR number of input keys to AI.MODELEXECUTE command does not match the number of given arguments"
+    first_input = 4
+    at = 4 + cython.cast(cython.int, input_count)
+    if at >= argc or not is_word(argv[at], b"OUTPUTS"):
+        return b"ERR OUTPUTS not specified"
+    if at + 1 >= argc or not parse_integer(argv[at + 1], cython.address(output_count)):
+        return b"ERR Invalid argument for output_count"
+    if output_count <= 0:
+        return b"ERR Output count must be a positive integer"
+    if known and output_count != model.outputs.count:
+        return b"Number of keys given as OUTPUTS here does not match model definition"
+    first_output = at + 2
+    if output_count > argc - first_output:
+        return b"ERR number of output keys to AI.MODELEXECUTE command does not match the number of given arguments"
+    return parse_timeout(argv, argc, first_output + cython.cast(cython.int, output_count))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_timeout(
+    argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int, at: cython.int
+) -> cython.p_const_char:
+    """Parses ``[TIMEOUT t]``, which must be all that is left; NULL, or the error."""
+    global timeout_ms
+    timeout_ms = 0
+    if at == argc:
+        return cython.NULL
+    if not is_word(argv[at], b"TIMEOUT"):
+        return unexpected(argv[at])
+    if at + 1 == argc:
+        return b"ERR No value provided for TIMEOUT"
+    if not parse_integer(argv[at + 1], cython.address(timeout_ms)) or timeout_ms <= 0:
+        return b"ERR Invalid value for TIMEOUT"
+    if at + 2 < argc:
+        return unexpected(argv[at + 2])
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def report_keys(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.void:
+    """Key positions for cluster, ACL and COMMAND GETKEYS; spelling is not checked here."""
+    inputs: cython.longlong = 0
+    outputs: cython.longlong = 0
+    at: cython.int
+    i: cython.int
+    if argc < 4:
+        return
+    RedisModule_KeyAtPos(ctx, 1)
+    if not parse_integer(argv[3], cython.address(inputs)) or inputs < 0 or inputs > argc - 4:
+        return
+    at = 4 + cython.cast(cython.int, inputs) + 1
+    if at >= argc or not parse_integer(argv[at], cython.address(outputs)):
+        return
+    if outputs < 0 or outputs > argc - at - 1:
+        return
+    for i in range(4, at - 1):
+        RedisModule_KeyAtPos(ctx, i)
+    for i in range(at + 1, at + 1 + cython.cast(cython.int, outputs)):
+        RedisModule_KeyAtPos(ctx, i)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def store_outputs(
+    ctx: cython.pointer(RedisModuleCtx),
+    names: cython.pointer(cython.pointer(RedisModuleString)),
+    job: cython.pointer(rai_job),
+) -> cython.bint:
+    """Writes and replicates all outputs, or none when a target holds another type (Q38).
+
+    An output that the model did not produce as a tensor leaves its key as it was.
+    """
+    i: cython.int
+    key: cython.pointer(RedisModuleKey)
+    if job.output_count > 1:
+        for i in range(job.output_count):
+            key = open_for_writing(ctx, names[i], rai_types.tensor)
+            if key == cython.NULL:
+                return False
+            RedisModule_CloseKey(key)
+    for i in range(job.output_count):
+        if job.outputs[i] == cython.NULL:
+            continue
+        key = open_for_writing(ctx, names[i], rai_types.tensor)
+        if key == cython.NULL:
+            return False
+        store_tensor(key, job.outputs[i])
+        RedisModule_CloseKey(key)
+        replicate_tensor(ctx, names[i], job.outputs[i])
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reply_to_modelexecute(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    job: cython.pointer(rai_job) = rai_job_of_context(ctx)
+    if job.error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, job.error)
+    if job.timed_out:
+        return RedisModule_ReplyWithSimpleString(ctx, b"TIMEDOUT")
+    if not store_outputs(ctx, argv + job.first_output, job):
+        return reply_with_wrong_type(ctx)
+    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def modelexecute(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """AI.MODELEXECUTE key INPUTS n input ... OUTPUTS m output ... [TIMEOUT t]"""
+    error: cython.p_const_char = cython.NULL
+    model: cython.pointer(rai_model)
+    job: cython.pointer(rai_job)
+    i: cython.int
+    if RedisModule_IsKeysPositionRequest(ctx):
+        report_keys(ctx, argv, argc)
+        return REDISMODULE_OK
+    if RedisModule_GetContextFlags(ctx) & CANNOT_BLOCK:
+        return RedisModule_ReplyWithError(
+            ctx, b"ERR Cannot run RedisAI command within a transaction or a LUA script"
+        )
+    if argc < 8:
+        return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.MODELEXECUTE' command")
+    model = find_model(ctx, argv[1], cython.address(error))
+    if model == cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    error = parse_counts(model, argv, argc)
+    if error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    job = rai_job_new(RAI_JOB_EXECUTE, model, input_count, output_count)
+    for i in range(job.input_count):
+        job.inputs[i] = find_tensor(ctx, argv[first_input + i], cython.address(error))
+        if error != cython.NULL:
+            rai_job_free(job)
+            return RedisModule_ReplyWithError(ctx, error)
+        rai_tensor_retain(job.inputs[i])
+    job.first_output = first_output
+    job.timeout_ms = timeout_ms
+    rai_job_submit_execution(ctx, job, reply_to_modelexecute)
+    return REDISMODULE_OK
+
+
+rai_handlers.modelexecute = modelexecute

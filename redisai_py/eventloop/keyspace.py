@@ -1,0 +1,103 @@
+"""Looking values up in the keyspace of the client's selected database."""
+
+import cython
+from cython.cimports.core import rai_model, rai_tensor, rai_types
+from cython.cimports.redis_api import (
+    REDISMODULE_KEYTYPE_EMPTY,
+    REDISMODULE_READ,
+    REDISMODULE_WRITE,
+    RedisModule_CloseKey,
+    RedisModule_KeyType,
+    RedisModule_Log,
+    RedisModule_ModuleTypeGetType,
+    RedisModule_ModuleTypeGetValue,
+    RedisModule_OpenKey,
+    RedisModule_ReplyWithError,
+    RedisModule_StringPtrLen,
+    RedisModuleCtx,
+    RedisModuleKey,
+    RedisModuleString,
+    RedisModuleType,
+)
+
+WRONG_TYPE = cython.declare(
+    cython.p_const_char, b"WRONGTYPE Operation against a key holding the wrong kind of value"
+)
+
+
+def find_value(
+    ctx: cython.pointer(RedisModuleCtx),
+    name: cython.pointer(RedisModuleString),
+    type: cython.pointer(RedisModuleType),
+    error: cython.pointer(cython.p_const_char),
+    missing: cython.p_const_char,
+) -> cython.p_void:
+    """The module value of a key, borrowed; NULL with ``missing`` or WRONGTYPE in ``error``."""
+    value: cython.p_void = cython.NULL
+    key: cython.pointer(RedisModuleKey) = cython.cast(
+        cython.pointer(RedisModuleKey), RedisModule_OpenKey(ctx, name, REDISMODULE_READ)
+    )
+    if key == cython.NULL:
+        error[0] = missing
+        return cython.NULL
+    if RedisModule_ModuleTypeGetType(key) == type:
+        value = RedisModule_ModuleTypeGetValue(key)
+    elif RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY:
+        error[0] = missing
+    else:
+        error[0] = WRONG_TYPE
+    RedisModule_CloseKey(key)
+    return value
+
+
+def find_tensor(
+    ctx: cython.pointer(RedisModuleCtx),
+    name: cython.pointer(RedisModuleString),
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_tensor):
+    """The tensor at a key, borrowed, or NULL with the error text."""
+    return cython.cast(
+        cython.pointer(rai_tensor),
+        find_value(ctx, name, rai_types.tensor, error, b"ERR tensor key is empty or in a different shard"),
+    )
+
+
+def find_model(
+    ctx: cython.pointer(RedisModuleCtx),
+    name: cython.pointer(RedisModuleString),
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_model):
+    """The model at a key, borrowed, or NULL with the error text."""
+    value: cython.p_void = find_value(ctx, name, rai_types.model, error, b"ERR model key is empty")
+    if value == cython.NULL:
+        if error[0] == WRONG_TYPE:
+            log_name(ctx, b"%.256s is not a model", name)
+        else:
+            log_name(ctx, b"could not load %.256s from keyspace, key doesn't exist", name)
+    return cython.cast(cython.pointer(rai_model), value)
+
+
+def open_for_writing(
+    ctx: cython.pointer(RedisModuleCtx),
+    name: cython.pointer(RedisModuleString),
+    type: cython.pointer(RedisModuleType),
+) -> cython.pointer(RedisModuleKey):
+    """The key, opened for writing; NULL when it holds a value of another type."""
+    key: cython.pointer(RedisModuleKey) = cython.cast(
+        cython.pointer(RedisModuleKey), RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE)
+    )
+    if RedisModule_ModuleTypeGetType(key) == type or RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY:
+        return key
+    RedisModule_CloseKey(key)
+    return cython.NULL
+
+
+def reply_with_wrong_type(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
+    return RedisModule_ReplyWithError(ctx, WRONG_TYPE)
+
+
+def log_name(
+    ctx: cython.pointer(RedisModuleCtx), format: cython.p_const_char, name: cython.pointer(RedisModuleString)
+) -> cython.void:
+    """Logs a warning about a key, at most 256 bytes of its name."""
+    RedisModule_Log(ctx, b"warning", format, RedisModule_StringPtrLen(name, cython.NULL))

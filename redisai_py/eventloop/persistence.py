@@ -1,0 +1,763 @@
+"""The value types: RDB, AOF, digest, memory, copy and free.
+
+The save and rewrite functions run in a forked child, the free functions also on
+Redis' lazy-free thread. Source of the rules: spec/persistence.md; every encoding
+from 0 to 4 is read, 4 is written.
+"""
+
+import cython
+from cython.cimports.command_handlers import rai_hooks
+from cython.cimports.core import (
+    RAI_BACKENDS,
+    RAI_BOOL,
+    RAI_DOUBLE,
+    RAI_DTYPES,
+    RAI_FLOAT,
+    RAI_INT8,
+    RAI_INT16,
+    RAI_INT32,
+    RAI_INT64,
+    RAI_STRING,
+    RAI_TF,
+    RAI_UINT8,
+    RAI_UINT16,
+    rai_backend_name,
+    rai_blob,
+    rai_blob_new,
+    rai_blob_own,
+    rai_blob_retain,
+    rai_blob_slice,
+    rai_bool_data_valid,
+    rai_config,
+    rai_dtype_name,
+    rai_dtype_size,
+    rai_model,
+    rai_model_memory,
+    rai_model_new,
+    rai_model_release,
+    rai_model_set_names,
+    rai_model_set_tag,
+    rai_names,
+    rai_names_free,
+    rai_names_new,
+    rai_names_set,
+    rai_registry_add,
+    rai_registry_remove,
+    rai_registry_rename,
+    rai_tensor,
+    rai_tensor_count,
+    rai_tensor_index_strings,
+    rai_tensor_memory,
+    rai_tensor_new,
+    rai_tensor_release,
+    rai_tensor_retain,
+    rai_types,
+)
+from cython.cimports.libc.stdint import INT64_MAX, int32_t, int64_t, uint64_t
+from cython.cimports.libc.string import memcpy, memset, strcmp, strlen
+from cython.cimports.redis_api import (
+    REDISMODULE_ERR,
+    REDISMODULE_NOTIFY_GENERIC,
+    REDISMODULE_OK,
+    REDISMODULE_OPEN_KEY_NOTOUCH,
+    REDISMODULE_READ,
+    REDISMODULE_TYPE_METHOD_VERSION,
+    RedisModule_Alloc,
+    RedisModule_CloseKey,
+    RedisModule_CreateDataType,
+    RedisModule_CreateString,
+    RedisModule_CreateStringFromLongLong,
+    RedisModule_DigestAddLongLong,
+    RedisModule_DigestAddStringBuffer,
+    RedisModule_DigestEndSequence,
+    RedisModule_EmitAOF,
+    RedisModule_Free,
+    RedisModule_FreeString,
+    RedisModule_GetKeyNameFromIO,
+    RedisModule_IsIOError,
+    RedisModule_LoadSigned,
+    RedisModule_LoadStringBuffer,
+    RedisModule_LoadUnsigned,
+    RedisModule_LogIOError,
+    RedisModule_ModuleTypeGetType,
+    RedisModule_ModuleTypeGetValue,
+    RedisModule_OpenKey,
+    RedisModule_SaveSigned,
+    RedisModule_SaveStringBuffer,
+    RedisModule_SaveUnsigned,
+    RedisModule_SubscribeToKeyspaceEvents,
+    RedisModuleCtx,
+    RedisModuleDigest,
+    RedisModuleIO,
+    RedisModuleKey,
+    RedisModuleString,
+    RedisModuleTypeMethods,
+)
+from cython.cimports.redisai_py.eventloop.models import chunk_count, load_in_background
+
+ENCODING_VERSION = cython.declare(cython.int, 4)
+MODULE_VERSION = cython.declare(cython.int, 20000)
+
+# The DLPack type codes of each dtype, and its bits; STRING has a code of RedisAI's own.
+CODES = cython.declare(uint64_t[10], [2, 2, 0, 0, 0, 0, 1, 1, 6, 7])
+BITS = cython.declare(uint64_t[10], [32, 64, 8, 16, 32, 64, 8, 16, 8, 8])
+MOST_DIMS = cython.declare(uint64_t, 1 << 20)
+MOST_NAMES = cython.declare(uint64_t, 1 << 20)
+MOST_CHUNKS = cython.declare(uint64_t, 1 << 20)
+LARGE_VALUE = cython.declare(cython.size_t, 1 << 16)  # bytes that count as one step of freeing
+DIGEST_STEP = cython.declare(cython.size_t, 1 << 20)
+
+tensor_methods = cython.declare(RedisModuleTypeMethods)
+model_methods = cython.declare(RedisModuleTypeMethods)
+
+
+# ---- tensors ---------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def dtype_of(code: uint64_t, bits: uint64_t) -> int32_t:
+    dtype: int32_t
+    for dtype in range(RAI_DTYPES):
+        if CODES[dtype] == code and BITS[dtype] == bits:
+            return dtype
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def save_tensor(io: cython.pointer(RedisModuleIO), value: cython.p_void) -> cython.void:
+    tensor: cython.pointer(rai_tensor) = cython.cast(cython.pointer(rai_tensor), value)
+    i: int64_t
+    RedisModule_SaveUnsigned(io, CODES[tensor.dtype])
+    RedisModule_SaveUnsigned(io, BITS[tensor.dtype])
+    RedisModule_SaveSigned(io, tensor.ndim)
+    for i in range(tensor.ndim):
+        RedisModule_SaveSigned(io, tensor.dims[i])
+    RedisModule_SaveStringBuffer(io, tensor.data, tensor.byte_length)
+    if tensor.dtype == RAI_STRING:
+        for i in range(tensor.length):
+            RedisModule_SaveUnsigned(io, tensor.offsets[i])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_dims(io: cython.pointer(RedisModuleIO), ndim: uint64_t) -> cython.pointer(int64_t):
+    """The dims, in a buffer of our own; NULL when the payload is broken."""
+    i: uint64_t
+    dims: cython.pointer(int64_t)
+    if RedisModule_IsIOError(io) or ndim > MOST_DIMS:
+        return cython.NULL
+    dims = cython.cast(cython.pointer(int64_t), RedisModule_Alloc((ndim + 1) * cython.sizeof(int64_t)))
+    for i in range(ndim):
+        dims[i] = RedisModule_LoadSigned(io)
+        if RedisModule_IsIOError(io) or dims[i] < 0:
+            RedisModule_Free(dims)
+            return cython.NULL
+    return dims
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_tensor_data(
+    io: cython.pointer(RedisModuleIO), dtype: int32_t, ndim: uint64_t, dims: cython.pointer(int64_t)
+) -> cython.pointer(rai_tensor):
+    """Reads the data and checks it against the shape before memory for it is asked for."""
+    length: cython.size_t = 0
+    tensor: cython.pointer(rai_tensor) = cython.NULL
+    count: int64_t = rai_tensor_count(dtype, ndim, dims)
+    fits: cython.bint
+    data: cython.p_char
+    if count < 0:
+        return cython.NULL
+    data = RedisModule_LoadStringBuffer(io, cython.address(length))
+    if RedisModule_IsIOError(io) or data == cython.NULL:
+        RedisModule_Free(data)
+        return cython.NULL
+    if dtype == RAI_STRING:
+        fits = length >= cython.cast(cython.size_t, count)
+    else:
+        fits = cython.cast(int64_t, length) == count * rai_dtype_size(dtype)
+    if dtype == RAI_BOOL and fits:
+        fits = rai_bool_data_valid(data, length)
+    if fits:
+        tensor = rai_tensor_new(dtype, ndim, dims, length, False)
+    if tensor != cython.NULL:
+        memcpy(tensor.data, data, length)
+        if dtype == RAI_STRING and not rai_tensor_index_strings(tensor):
+            rai_tensor_release(tensor)
+            tensor = cython.NULL
+    RedisModule_Free(data)
+    return tensor
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_old_tensor(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_tensor):
+    """Encodings 0 to 3: a DLPack structure, with strides and an offset that are always trivial."""
+    bits: uint64_t
+    code: uint64_t
+    ndim: uint64_t
+    i: uint64_t
+    dims: cython.pointer(int64_t)
+    tensor: cython.pointer(rai_tensor) = cython.NULL
+    if RedisModule_LoadUnsigned(io) != 1:  # the device: CPU
+        return cython.NULL
+    RedisModule_LoadUnsigned(io)  # its number
+    bits = RedisModule_LoadUnsigned(io)
+    code = RedisModule_LoadUnsigned(io)
+    RedisModule_LoadUnsigned(io)  # lanes
+    ndim = RedisModule_LoadUnsigned(io)
+    if dtype_of(code, bits) < 0 or dtype_of(code, bits) == RAI_STRING:
+        return cython.NULL
+    dims = load_dims(io, ndim)
+    if dims == cython.NULL:
+        return cython.NULL
+    for i in range(ndim + 1):  # strides and byte offset
+        RedisModule_LoadUnsigned(io)
+    if not RedisModule_IsIOError(io):
+        tensor = load_tensor_data(io, dtype_of(code, bits), ndim, dims)
+    RedisModule_Free(dims)
+    return tensor
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_current_tensor(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_tensor):
+    """Encoding 4."""
+    code: uint64_t = RedisModule_LoadUnsigned(io)
+    bits: uint64_t = RedisModule_LoadUnsigned(io)
+    ndim: int64_t = RedisModule_LoadSigned(io)
+    i: int64_t
+    offset: uint64_t
+    dims: cython.pointer(int64_t)
+    tensor: cython.pointer(rai_tensor)
+    if RedisModule_IsIOError(io) or ndim < 0 or dtype_of(code, bits) < 0:
+        return cython.NULL
+    dims = load_dims(io, ndim)
+    if dims == cython.NULL:
+        return cython.NULL
+    tensor = load_tensor_data(io, dtype_of(code, bits), ndim, dims)
+    RedisModule_Free(dims)
+    if tensor != cython.NULL and tensor.dtype == RAI_STRING:
+        for i in range(tensor.length):
+            offset = RedisModule_LoadUnsigned(io)
+            if RedisModule_IsIOError(io) or offset != cython.cast(uint64_t, tensor.offsets[i]):
+                rai_tensor_release(tensor)
+                return cython.NULL
+    return tensor
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_tensor(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython.p_void:
+    tensor: cython.pointer(rai_tensor)
+    if version > ENCODING_VERSION:
+        RedisModule_LogIOError(
+            io,
+            b"warning",
+            b"Failed loading tensor, RedisAI version (%d) is not forward compatible.",
+            MODULE_VERSION,
+        )
+        return cython.NULL
+    tensor = load_current_tensor(io) if version == ENCODING_VERSION else load_old_tensor(io)
+    if tensor == cython.NULL:
+        RedisModule_LogIOError(io, b"warning", b"Experienced a short read while reading a tensor from RDB")
+    return tensor
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def rewrite_tensor(
+    io: cython.pointer(RedisModuleIO), key: cython.pointer(RedisModuleString), value: cython.p_void
+) -> cython.void:
+    tensor: cython.pointer(rai_tensor) = cython.cast(cython.pointer(rai_tensor), value)
+    dims: cython.pointer(cython.pointer(RedisModuleString)) = new_strings(tensor.ndim)
+    i: int64_t
+    for i in range(tensor.ndim):
+        dims[i] = RedisModule_CreateStringFromLongLong(cython.NULL, tensor.dims[i])
+    RedisModule_EmitAOF(
+        io,
+        b"AI.TENSORSET",
+        b"scvcb",
+        key,
+        rai_dtype_name(tensor.dtype),
+        dims,
+        cython.cast(cython.size_t, tensor.ndim),
+        cython.cast(cython.p_const_char, b"BLOB"),
+        tensor.data,
+        cython.cast(cython.size_t, tensor.byte_length),
+    )
+    free_strings(dims, tensor.ndim)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def digest_tensor(digest: cython.pointer(RedisModuleDigest), value: cython.p_void) -> cython.void:
+    tensor: cython.pointer(rai_tensor) = cython.cast(cython.pointer(rai_tensor), value)
+    i: int64_t
+    RedisModule_DigestAddLongLong(digest, tensor.dtype)
+    for i in range(tensor.ndim):
+        RedisModule_DigestAddLongLong(digest, tensor.dims[i])
+    RedisModule_DigestAddStringBuffer(digest, tensor.data, tensor.byte_length)
+    RedisModule_DigestEndSequence(digest)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def free_tensor(value: cython.p_void) -> cython.void:
+    rai_tensor_release(cython.cast(cython.pointer(rai_tensor), value))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def tensor_memory(value: cython.p_const_void) -> cython.size_t:
+    return rai_tensor_memory(cython.cast(cython.pointer(rai_tensor), value))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def tensor_free_effort(key: cython.pointer(RedisModuleString), value: cython.p_const_void) -> cython.size_t:
+    return tensor_memory(value) // LARGE_VALUE + 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def copy_tensor(
+    from_key: cython.pointer(RedisModuleString),
+    to_key: cython.pointer(RedisModuleString),
+    value: cython.p_const_void,
+) -> cython.p_void:
+    """Tensors never change once they are stored, so a copy is another reference."""
+    return rai_tensor_retain(cython.cast(cython.pointer(rai_tensor), value))
+
+
+# ---- models ------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def save_text(io: cython.pointer(RedisModuleIO), text: cython.p_const_char) -> cython.void:
+    """A C string with its NUL."""
+    RedisModule_SaveStringBuffer(io, text, strlen(text) + 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def save_names(io: cython.pointer(RedisModuleIO), names: cython.pointer(rai_names)) -> cython.void:
+    i: int64_t
+    RedisModule_SaveUnsigned(io, names.count)
+    for i in range(names.count):
+        save_text(io, names.items[i].data)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def save_model(io: cython.pointer(RedisModuleIO), value: cython.p_void) -> cython.void:
+    model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
+    blob: cython.pointer(rai_blob) = model.blob
+    count: int64_t = chunk_count(blob)
+    size: cython.size_t = rai_config().model_chunk_size
+    length: cython.size_t
+    owned: cython.p_char = cython.NULL
+    data: cython.p_const_char
+    i: int64_t
+    RedisModule_SaveUnsigned(io, model.backend)
+    save_text(io, model.device)
+    RedisModule_SaveStringBuffer(io, model.tag.data, model.tag.length)
+    RedisModule_SaveUnsigned(io, model.batch_size)
+    RedisModule_SaveUnsigned(io, model.min_batch_size)
+    RedisModule_SaveUnsigned(io, model.min_batch_timeout_ms)
+    save_names(io, model.inputs)
+    save_names(io, model.outputs)
+    RedisModule_SaveUnsigned(io, blob.length)
+    RedisModule_SaveUnsigned(io, count)
+    for i in range(count):
+        length = size if i < count - 1 else blob.length - i * size
+        data = rai_blob_slice(blob, i * size, length, cython.address(owned))
+        RedisModule_SaveStringBuffer(io, data, length)
+        RedisModule_Free(owned)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_names(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_names):
+    """A counted list of C strings; NULL when the payload is broken."""
+    count: uint64_t = RedisModule_LoadUnsigned(io)
+    length: cython.size_t = 0
+    text: cython.p_char
+    i: uint64_t
+    names: cython.pointer(rai_names)
+    if RedisModule_IsIOError(io) or count > MOST_NAMES:
+        return cython.NULL
+    names = rai_names_new(count)
+    for i in range(count):
+        text = RedisModule_LoadStringBuffer(io, cython.address(length))
+        if RedisModule_IsIOError(io) or text == cython.NULL:
+            RedisModule_Free(text)
+            rai_names_free(names)
+            return cython.NULL
+        if length > 0 and text[length - 1] == 0:
+            length -= 1
+        rai_names_set(names, i, text, length)
+        RedisModule_Free(text)
+    return names
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_signature(io: cython.pointer(RedisModuleIO), model: cython.pointer(rai_model)) -> cython.bint:
+    inputs: cython.pointer(rai_names) = load_names(io)
+    outputs: cython.pointer(rai_names) = cython.NULL
+    if inputs != cython.NULL:
+        outputs = load_names(io)
+    if outputs == cython.NULL:
+        rai_names_free(inputs)
+        return False
+    rai_model_set_names(model, inputs, outputs)
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_chunks(io: cython.pointer(RedisModuleIO), version: cython.int, model: cython.pointer(rai_model)) -> cython.bint:
+    """Reads the blob, chunk by chunk as Redis gives it out; false when it is broken or does not add up."""
+    total: uint64_t = 0
+    count: uint64_t = 1
+    length: cython.size_t = 0
+    i: uint64_t
+    data: cython.p_char
+    if version > 0:
+        total = RedisModule_LoadUnsigned(io)
+        count = RedisModule_LoadUnsigned(io)
+        # Every chunk but the last has bytes, so there are no more chunks than bytes and one.
+        if RedisModule_IsIOError(io) or count > MOST_CHUNKS or total > INT64_MAX or count > total + 1:
+            return False
+    model.blob = rai_blob_new(count)
+    for i in range(count):
+        data = RedisModule_LoadStringBuffer(io, cython.address(length))
+        if RedisModule_IsIOError(io) or data == cython.NULL:
+            RedisModule_Free(data)
+            return False
+        rai_blob_own(model.blob, data, length)
+    return version == 0 or model.blob.length == total
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_model_fields(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython.pointer(rai_model):
+    """Reads all fields; NULL when the payload is broken."""
+    backend: uint64_t = RedisModule_LoadUnsigned(io)
+    length: cython.size_t = 0
+    text: cython.p_char
+    model: cython.pointer(rai_model)
+    if RedisModule_IsIOError(io) or backend >= RAI_BACKENDS:
+        return cython.NULL
+    text = RedisModule_LoadStringBuffer(io, cython.address(length))
+    if RedisModule_IsIOError(io) or text == cython.NULL:
+        RedisModule_Free(text)
+        return cython.NULL
+    if length > 0 and text[length - 1] == 0:
+        length -= 1
+    model = rai_model_new(backend, text, length)
+    RedisModule_Free(text)
+    text = RedisModule_LoadStringBuffer(io, cython.address(length))
+    if text != cython.NULL and not RedisModule_IsIOError(io):
+        if version == 0 and length > 0 and text[length - 1] == 0:
+            length -= 1
+        rai_model_set_tag(model, text, length)
+    RedisModule_Free(text)
+    model.batch_size = RedisModule_LoadUnsigned(io)
+    model.min_batch_size = RedisModule_LoadUnsigned(io)
+    if version >= 2:
+        model.min_batch_timeout_ms = RedisModule_LoadUnsigned(io)
+    if (
+        RedisModule_IsIOError(io)
+        or model.batch_size < 0
+        or model.min_batch_size < 0
+        or model.min_batch_timeout_ms < 0
+        or not load_signature(io, model)
+        or not load_chunks(io, version, model)
+    ):
+        rai_model_release(model)
+        return cython.NULL
+    return model
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_model(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython.p_void:
+    """Installs the model from its bytes; a worker creates its session in the background."""
+    model: cython.pointer(rai_model)
+    if version > ENCODING_VERSION:
+        RedisModule_LogIOError(
+            io,
+            b"warning",
+            b"Failed loading model, RedisAI version (%d) is not forward compatible.",
+            MODULE_VERSION,
+        )
+        return cython.NULL
+    model = load_model_fields(io, version)
+    if model == cython.NULL:
+        RedisModule_LogIOError(io, b"warning", b"Experienced a short read while reading a model from RDB")
+        return cython.NULL
+    rai_registry_add(model, RedisModule_GetKeyNameFromIO(io))
+    load_in_background(model)
+    return model
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def rewrite_model(
+    io: cython.pointer(RedisModuleIO), key: cython.pointer(RedisModuleString), value: cython.p_void
+) -> cython.void:
+    """AI.MODELSTORE with all options; INPUTS and OUTPUTS for TF only."""
+    model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
+    names: int64_t = 4 + model.inputs.count + model.outputs.count if model.backend == RAI_TF else 0
+    chunks: int64_t = chunk_count(model.blob)
+    words: cython.pointer(cython.pointer(RedisModuleString)) = new_strings(names + 1 + chunks)
+    at: int64_t = 0
+    i: int64_t
+    size: cython.size_t = rai_config().model_chunk_size
+    length: cython.size_t
+    owned: cython.p_char = cython.NULL
+    data: cython.p_const_char
+    if model.backend == RAI_TF:
+        at = add_names(words, at, b"INPUTS", model.inputs)
+        at = add_names(words, at, b"OUTPUTS", model.outputs)
+    words[at] = RedisModule_CreateString(cython.NULL, b"BLOB", 4)
+    at += 1
+    for i in range(chunks):
+        length = size if i < chunks - 1 else model.blob.length - i * size
+        data = rai_blob_slice(model.blob, i * size, length, cython.address(owned))
+        words[at] = RedisModule_CreateString(cython.NULL, data, length)
+        RedisModule_Free(owned)
+        at += 1
+    RedisModule_EmitAOF(
+        io,
+        b"AI.MODELSTORE",
+        b"scccbclclclv",
+        key,
+        rai_backend_name(model.backend),
+        model.device,
+        cython.cast(cython.p_const_char, b"TAG"),
+        model.tag.data,
+        model.tag.length,
+        cython.cast(cython.p_const_char, b"BATCHSIZE"),
+        cython.cast(cython.longlong, model.batch_size),
+        cython.cast(cython.p_const_char, b"MINBATCHSIZE"),
+        cython.cast(cython.longlong, model.min_batch_size),
+        cython.cast(cython.p_const_char, b"MINBATCHTIMEOUT"),
+        cython.cast(cython.longlong, model.min_batch_timeout_ms),
+        words,
+        cython.cast(cython.size_t, at),
+    )
+    free_strings(words, at)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def digest_model(digest: cython.pointer(RedisModuleDigest), value: cython.p_void) -> cython.void:
+    """Only what was stored: names may still be unknown on one side while it loads."""
+    model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
+    offset: cython.size_t = 0
+    length: cython.size_t
+    owned: cython.p_char = cython.NULL
+    data: cython.p_const_char
+    RedisModule_DigestAddLongLong(digest, model.backend)
+    RedisModule_DigestAddStringBuffer(digest, model.device, strlen(model.device))
+    RedisModule_DigestAddStringBuffer(digest, model.tag.data, model.tag.length)
+    RedisModule_DigestAddLongLong(digest, model.batch_size)
+    RedisModule_DigestAddLongLong(digest, model.min_batch_size)
+    RedisModule_DigestAddLongLong(digest, model.min_batch_timeout_ms)
+    while offset < model.blob.length:
+        length = model.blob.length - offset
+        if length > DIGEST_STEP:
+            length = DIGEST_STEP
+        data = rai_blob_slice(model.blob, offset, length, cython.address(owned))
+        RedisModule_DigestAddStringBuffer(digest, data, length)
+        RedisModule_Free(owned)
+        offset += length
+    RedisModule_DigestEndSequence(digest)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def free_model(value: cython.p_void) -> cython.void:
+    model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
+    rai_registry_remove(model)
+    rai_model_release(model)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def model_memory(value: cython.p_const_void) -> cython.size_t:
+    return rai_model_memory(cython.cast(cython.pointer(rai_model), value))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def model_free_effort(key: cython.pointer(RedisModuleString), value: cython.p_const_void) -> cython.size_t:
+    return model_memory(value) // LARGE_VALUE + 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def copy_names(names: cython.pointer(rai_names)) -> cython.pointer(rai_names):
+    copy: cython.pointer(rai_names) = rai_names_new(names.count)
+    i: int64_t
+    for i in range(names.count):
+        rai_names_set(copy, i, names.items[i].data, names.items[i].length)
+    return copy
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def copy_model(
+    from_key: cython.pointer(RedisModuleString),
+    to_key: cython.pointer(RedisModuleString),
+    value: cython.p_const_void,
+) -> cython.p_void:
+    """A model of its own, with its own session and statistics, that shares the blob."""
+    model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
+    copy: cython.pointer(rai_model) = rai_model_new(model.backend, model.device, strlen(model.device))
+    rai_model_set_tag(copy, model.tag.data, model.tag.length)
+    copy.batch_size = model.batch_size
+    copy.min_batch_size = model.min_batch_size
+    copy.min_batch_timeout_ms = model.min_batch_timeout_ms
+    rai_model_set_names(copy, copy_names(model.inputs), copy_names(model.outputs))
+    copy.blob = rai_blob_retain(model.blob)
+    rai_registry_add(copy, to_key)
+    load_in_background(copy)
+    return copy
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def key_renamed(
+    ctx: cython.pointer(RedisModuleCtx),
+    type: cython.int,
+    event: cython.p_const_char,
+    name: cython.pointer(RedisModuleString),
+) -> cython.int:
+    """Keeps the registry's names right after RENAME."""
+    key: cython.pointer(RedisModuleKey)
+    if strcmp(event, b"rename_to") != 0:
+        return REDISMODULE_OK
+    key = cython.cast(
+        cython.pointer(RedisModuleKey),
+        RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH),
+    )
+    if key == cython.NULL:
+        return REDISMODULE_OK
+    if RedisModule_ModuleTypeGetType(key) == rai_types.model:
+        rai_registry_rename(cython.cast(cython.pointer(rai_model), RedisModule_ModuleTypeGetValue(key)), name)
+    RedisModule_CloseKey(key)
+    return REDISMODULE_OK
+
+
+# ---- arrays of Redis strings ---------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def new_strings(count: int64_t) -> cython.pointer(cython.pointer(RedisModuleString)):
+    return cython.cast(
+        cython.pointer(cython.pointer(RedisModuleString)),
+        RedisModule_Alloc((count + 1) * cython.sizeof(cython.pointer(RedisModuleString))),
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def free_strings(strings: cython.pointer(cython.pointer(RedisModuleString)), count: int64_t) -> cython.void:
+    i: int64_t
+    for i in range(count):
+        RedisModule_FreeString(cython.NULL, strings[i])
+    RedisModule_Free(strings)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def add_names(
+    words: cython.pointer(cython.pointer(RedisModuleString)),
+    at: int64_t,
+    keyword: cython.p_const_char,
+    names: cython.pointer(rai_names),
+) -> int64_t:
+    """Appends ``keyword n name ...`` and returns the next free position."""
+    i: int64_t
+    words[at] = RedisModule_CreateString(cython.NULL, keyword, strlen(keyword))
+    words[at + 1] = RedisModule_CreateStringFromLongLong(cython.NULL, names.count)
+    for i in range(names.count):
+        words[at + 2 + i] = RedisModule_CreateString(cython.NULL, names.items[i].data, names.items[i].length)
+    return at + 2 + names.count
+
+
+# ---- registration ----------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def register_types(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
+    memset(cython.address(tensor_methods), 0, cython.sizeof(tensor_methods))
+    tensor_methods.version = REDISMODULE_TYPE_METHOD_VERSION
+    tensor_methods.rdb_load = load_tensor
+    tensor_methods.rdb_save = save_tensor
+    tensor_methods.aof_rewrite = rewrite_tensor
+    tensor_methods.mem_usage = tensor_memory
+    tensor_methods.digest = digest_tensor
+    tensor_methods.free = free_tensor
+    tensor_methods.free_effort = tensor_free_effort
+    tensor_methods.copy = copy_tensor
+    memset(cython.address(model_methods), 0, cython.sizeof(model_methods))
+    model_methods.version = REDISMODULE_TYPE_METHOD_VERSION
+    model_methods.rdb_load = load_model
+    model_methods.rdb_save = save_model
+    model_methods.aof_rewrite = rewrite_model
+    model_methods.mem_usage = model_memory
+    model_methods.digest = digest_model
+    model_methods.free = free_model
+    model_methods.free_effort = model_free_effort
+    model_methods.copy = copy_model
+    rai_types.tensor = RedisModule_CreateDataType(ctx, b"AI_TENSOR", ENCODING_VERSION, cython.address(tensor_methods))
+    rai_types.model = RedisModule_CreateDataType(ctx, b"AI__MODEL", ENCODING_VERSION, cython.address(model_methods))
+    if rai_types.tensor == cython.NULL or rai_types.model == cython.NULL:
+        return REDISMODULE_ERR
+    return RedisModule_SubscribeToKeyspaceEvents(ctx, REDISMODULE_NOTIFY_GENERIC, key_renamed)
+
+
+rai_hooks.register_types = register_types

@@ -1,0 +1,454 @@
+"""AI.TENSORSET and AI.TENSORGET.
+
+Source of the rules: spec/commands.md, sections 3 and 4, and decisions Q2, Q9, Q47.
+"""
+
+import cython
+from cython.cimports.command_handlers import rai_handlers
+from cython.cimports.core import (
+    RAI_BOOL,
+    RAI_DOUBLE,
+    RAI_FLOAT,
+    RAI_INT8,
+    RAI_INT16,
+    RAI_INT32,
+    RAI_INT64,
+    RAI_STRING,
+    RAI_UINT8,
+    RAI_UINT16,
+    rai_bool_data_valid,
+    rai_dtype_from_name,
+    rai_dtype_name,
+    rai_dtype_size,
+    rai_tensor,
+    rai_tensor_count,
+    rai_tensor_index_strings,
+    rai_tensor_new,
+    rai_tensor_release,
+    rai_tensor_retain,
+    rai_types,
+)
+from cython.cimports.libc.stdint import int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t
+from cython.cimports.libc.string import memchr, memcpy, strlen
+from cython.cimports.redis_api import (
+    REDISMODULE_OK,
+    RedisModule_Alloc,
+    RedisModule_CloseKey,
+    RedisModule_CreateString,
+    RedisModule_CreateStringFromLongLong,
+    RedisModule_Free,
+    RedisModule_FreeString,
+    RedisModule_ModuleTypeSetValue,
+    RedisModule_Realloc,
+    RedisModule_Replicate,
+    RedisModule_ReplicateVerbatim,
+    RedisModule_ReplyWithArray,
+    RedisModule_ReplyWithDouble,
+    RedisModule_ReplyWithError,
+    RedisModule_ReplyWithLongLong,
+    RedisModule_ReplyWithSimpleString,
+    RedisModule_ReplyWithStringBuffer,
+    RedisModule_StringPtrLen,
+    RedisModule_StringToDouble,
+    RedisModule_WrongArity,
+    RedisModuleCtx,
+    RedisModuleKey,
+    RedisModuleString,
+)
+from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
+from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, open_for_writing, reply_with_wrong_type
+
+BAD_SHAPE = cython.declare(cython.p_const_char, b"ERR invalid or negative value found in tensor shape")
+BAD_VALUE = cython.declare(cython.p_const_char, b"ERR invalid value")
+BAD_STRING = cython.declare(cython.p_const_char, b"ERR C-string value contains null character")
+
+# Ranges of the integer dtypes, by dtype; BOOL takes 0 and 1.
+LOWEST = cython.declare(cython.longlong[10], [0, 0, -128, -32768, -2147483648, -9223372036854775807 - 1, 0, 0, 0, 0])
+HIGHEST = cython.declare(cython.longlong[10], [0, 0, 127, 32767, 2147483647, 9223372036854775807, 255, 65535, 1, 0])
+
+# The shape of the command at hand. The event loop is one thread, so one buffer
+# that grows to the longest shape ever seen is enough.
+dims_buffer = cython.declare(cython.pointer(int64_t), cython.NULL)
+dims_room = cython.declare(cython.int, 0)
+
+
+# ---- parsing -------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def make_room_for_dims(count: cython.int) -> cython.void:
+    global dims_buffer, dims_room
+    if count > dims_room:
+        dims_room = count + 16
+        dims_buffer = cython.cast(
+            cython.pointer(int64_t), RedisModule_Realloc(dims_buffer, dims_room * cython.sizeof(int64_t))
+        )
+
+
+def parse_tensor(
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_tensor):
+    """A new tensor from ``dtype [dim ...] [BLOB data | VALUES value ...]``; NULL with the error."""
+    length: cython.size_t = 0
+    value: cython.longlong = 0
+    ndim: cython.int = 0
+    count: int64_t
+    dtype: int32_t
+    at: cython.int
+    tensor: cython.pointer(rai_tensor)
+    data: cython.p_const_char = text_of(argv[0], cython.address(length))
+    dtype = rai_dtype_from_name(data, length)
+    if dtype < 0:
+        error[0] = b"ERR invalid data type"
+        return cython.NULL
+    for at in range(1, argc):
+        # Words are told from numbers by their first character: dims come first in the common case.
+        data = RedisModule_StringPtrLen(argv[at], cython.NULL)
+        if (data[0] == b"B"[0] or data[0] == b"b"[0]) and is_word(argv[at], b"BLOB"):
+            return parse_blob(dtype, ndim, argv + at + 1, argc - at - 1, error)
+        if (data[0] == b"V"[0] or data[0] == b"v"[0]) and is_word(argv[at], b"VALUES"):
+            return parse_values(dtype, ndim, argv + at + 1, argc - at - 1, error)
+        if not parse_integer(argv[at], cython.address(value)) or value <= 0:
+            error[0] = BAD_SHAPE
+            return cython.NULL
+        make_room_for_dims(ndim + 1)
+        dims_buffer[ndim] = value
+        ndim += 1
+    # Zeros of a numeric dtype, and the NUL that ends each empty string, are the same bytes.
+    count = rai_tensor_count(dtype, ndim, dims_buffer)
+    tensor = cython.NULL if count < 0 else rai_tensor_new(dtype, ndim, dims_buffer, count, True)
+    if tensor == cython.NULL:
+        error[0] = BAD_SHAPE
+    elif dtype == RAI_STRING:
+        rai_tensor_index_strings(tensor)
+    return tensor
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_blob(
+    dtype: int32_t,
+    ndim: cython.int,
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_tensor):
+    """A tensor of the shape in ``dims_buffer`` with the data of the one argument that must be left."""
+    length: cython.size_t = 0
+    data: cython.p_const_char
+    tensor: cython.pointer(rai_tensor)
+    count: int64_t = rai_tensor_count(dtype, ndim, dims_buffer)
+    if argc != 1:
+        error[0] = b"ERR a single binary string should come after the BLOB argument in 'AI.TENSORSET' command"
+        return cython.NULL
+    data = RedisModule_StringPtrLen(argv[0], cython.address(length))
+    if count < 0:
+        error[0] = BAD_SHAPE
+        return cython.NULL
+    # Checked before memory for the shape is asked for: the blob bounds it.
+    if dtype == RAI_STRING:
+        if length < cython.cast(cython.size_t, count):
+            error[0] = b"ERR Number of string elements in data blob does not match tensor length"
+            return cython.NULL
+    elif cython.cast(int64_t, length) != count * rai_dtype_size(dtype):
+        error[0] = b"ERR data length does not match tensor shape and type"
+        return cython.NULL
+    if dtype == RAI_BOOL and not rai_bool_data_valid(data, length):
+        error[0] = b"ERR BOOL tensor elements must be 0 or 1"
+        return cython.NULL
+    tensor = rai_tensor_new(dtype, ndim, dims_buffer, length, False)
+    if tensor == cython.NULL:
+        error[0] = BAD_SHAPE
+        return cython.NULL
+    memcpy(tensor.data, data, length)
+    if dtype == RAI_STRING and not rai_tensor_index_strings(tensor):
+        error[0] = b"ERR Number of string elements in data blob does not match tensor length"
+        rai_tensor_release(tensor)
+        return cython.NULL
+    return tensor
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_values(
+    dtype: int32_t,
+    ndim: cython.int,
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_tensor):
+    """A tensor of the shape in ``dims_buffer`` with one argument for each element."""
+    tensor: cython.pointer(rai_tensor)
+    at: cython.int
+    count: int64_t = rai_tensor_count(dtype, ndim, dims_buffer)
+    if count < 0:
+        error[0] = BAD_SHAPE
+        return cython.NULL
+    if argc != count:
+        error[0] = b"ERR wrong number of values was given in 'AI.TENSORSET' command"
+        return cython.NULL
+    if dtype == RAI_STRING:
+        return parse_strings(ndim, argv, argc, error)
+    tensor = rai_tensor_new(dtype, ndim, dims_buffer, 0, False)
+    if tensor == cython.NULL:
+        error[0] = BAD_SHAPE
+        return cython.NULL
+    for at in range(argc):
+        if not set_element(tensor, at, argv[at]):
+            error[0] = BAD_VALUE
+            rai_tensor_release(tensor)
+            return cython.NULL
+    return tensor
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_element(
+    tensor: cython.pointer(rai_tensor), index: cython.int, argument: cython.pointer(RedisModuleString)
+) -> cython.bint:
+    """Converts one argument to the tensor's dtype; false when it is out of range or no number."""
+    real: cython.double = 0
+    value: cython.longlong = 0
+    dtype: int32_t = tensor.dtype
+    if dtype == RAI_FLOAT or dtype == RAI_DOUBLE:
+        if RedisModule_StringToDouble(argument, cython.address(real)) != REDISMODULE_OK:
+            return False
+        if dtype == RAI_FLOAT:
+            cython.cast(cython.p_float, tensor.data)[index] = real
+        else:
+            cython.cast(cython.p_double, tensor.data)[index] = real
+        return True
+    if not parse_integer(argument, cython.address(value)) or value < LOWEST[dtype] or value > HIGHEST[dtype]:
+        return False
+    if dtype == RAI_INT64:
+        cython.cast(cython.pointer(int64_t), tensor.data)[index] = value
+    elif dtype == RAI_INT32:
+        cython.cast(cython.pointer(int32_t), tensor.data)[index] = value
+    elif dtype == RAI_INT16:
+        cython.cast(cython.pointer(int16_t), tensor.data)[index] = value
+    elif dtype == RAI_UINT16:
+        cython.cast(cython.pointer(uint16_t), tensor.data)[index] = value
+    else:  # the one-byte dtypes: in range, so the low byte is the value
+        cython.cast(cython.pointer(uint8_t), tensor.data)[index] = value & 255
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_strings(
+    ndim: cython.int,
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_tensor):
+    """A STRING tensor: each value without NUL bytes, except that its last byte may be one."""
+    length: cython.size_t = 0
+    total: int64_t = 0
+    at: cython.int
+    data: cython.p_const_char
+    tensor: cython.pointer(rai_tensor)
+    for at in range(argc):
+        data = RedisModule_StringPtrLen(argv[at], cython.address(length))
+        if length == 0 or memchr(data, 0, length - 1) != cython.NULL:
+            error[0] = BAD_STRING
+            return cython.NULL
+        total += length + (data[length - 1] != 0)
+    tensor = rai_tensor_new(RAI_STRING, ndim, dims_buffer, total, False)
+    if tensor == cython.NULL:
+        error[0] = BAD_SHAPE
+        return cython.NULL
+    total = 0
+    for at in range(argc):
+        data = RedisModule_StringPtrLen(argv[at], cython.address(length))
+        tensor.offsets[at] = total
+        memcpy(tensor.data + total, data, length)
+        total += length
+        if data[length - 1] != 0:
+            tensor.data[total] = 0
+            total += 1
+    return tensor
+
+
+# ---- storing and replicating -----------------------------------------------------
+
+
+def store_tensor(key: cython.pointer(RedisModuleKey), tensor: cython.pointer(rai_tensor)) -> cython.void:
+    """Makes the tensor the value of the opened key; the keyspace gets a reference of its own."""
+    RedisModule_ModuleTypeSetValue(key, rai_types.tensor, rai_tensor_retain(tensor))
+
+
+def replicate_tensor(
+    ctx: cython.pointer(RedisModuleCtx), name: cython.pointer(RedisModuleString), tensor: cython.pointer(rai_tensor)
+) -> cython.void:
+    """Propagates a stored output as ``AI.TENSORSET name dtype dim ... BLOB data``."""
+    dtype: cython.p_const_char = rai_dtype_name(tensor.dtype)
+    dims: cython.pointer(cython.pointer(RedisModuleString))
+    i: cython.int
+    if tensor.ndim == 0:
+        RedisModule_Replicate(
+            ctx, b"AI.TENSORSET", b"sccb", name, dtype, cython.cast(cython.p_const_char, b"BLOB"),
+            tensor.data, cython.cast(cython.size_t, tensor.byte_length),
+        )
+        return
+    dims = cython.cast(
+        cython.pointer(cython.pointer(RedisModuleString)),
+        RedisModule_Alloc(tensor.ndim * cython.sizeof(cython.pointer(RedisModuleString))),
+    )
+    for i in range(tensor.ndim):
+        dims[i] = RedisModule_CreateStringFromLongLong(cython.NULL, tensor.dims[i])
+    RedisModule_Replicate(
+        ctx, b"AI.TENSORSET", b"scvcb", name, dtype, dims, cython.cast(cython.size_t, tensor.ndim),
+        cython.cast(cython.p_const_char, b"BLOB"), tensor.data, cython.cast(cython.size_t, tensor.byte_length),
+    )
+    for i in range(tensor.ndim):
+        RedisModule_FreeString(cython.NULL, dims[i])
+    RedisModule_Free(dims)
+
+
+# ---- replies -----------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reply_with_word(ctx: cython.pointer(RedisModuleCtx), word: cython.p_const_char) -> cython.void:
+    RedisModule_ReplyWithStringBuffer(ctx, word, strlen(word))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reply_with_value(
+    ctx: cython.pointer(RedisModuleCtx), tensor: cython.pointer(rai_tensor), i: int64_t
+) -> cython.void:
+    """One element: a double, an integer, or a bulk string without its NUL."""
+    dtype: int32_t = tensor.dtype
+    data: cython.p_char = tensor.data
+    if dtype == RAI_FLOAT:
+        RedisModule_ReplyWithDouble(ctx, cython.cast(cython.p_float, data)[i])
+    elif dtype == RAI_DOUBLE:
+        RedisModule_ReplyWithDouble(ctx, cython.cast(cython.p_double, data)[i])
+    elif dtype == RAI_STRING:
+        reply_with_word(ctx, data + tensor.offsets[i])
+    elif dtype == RAI_INT8:
+        RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(int8_t), data)[i])
+    elif dtype == RAI_INT16:
+        RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(int16_t), data)[i])
+    elif dtype == RAI_INT32:
+        RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(int32_t), data)[i])
+    elif dtype == RAI_INT64:
+        RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(int64_t), data)[i])
+    elif dtype == RAI_UINT16:
+        RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(uint16_t), data)[i])
+    else:  # UINT8 and BOOL
+        RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(uint8_t), data)[i])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reply_with_tensor(
+    ctx: cython.pointer(RedisModuleCtx),
+    tensor: cython.pointer(rai_tensor),
+    meta: cython.bint,
+    blob: cython.bint,
+    values: cython.bint,
+) -> cython.int:
+    i: int64_t
+    if meta:
+        RedisModule_ReplyWithArray(ctx, 6 if blob or values else 4)
+        RedisModule_ReplyWithStringBuffer(ctx, b"dtype", 5)
+        reply_with_word(ctx, rai_dtype_name(tensor.dtype))
+        RedisModule_ReplyWithStringBuffer(ctx, b"shape", 5)
+        RedisModule_ReplyWithArray(ctx, tensor.ndim)
+        for i in range(tensor.ndim):
+            RedisModule_ReplyWithLongLong(ctx, tensor.dims[i])
+    if blob:
+        if meta:
+            RedisModule_ReplyWithStringBuffer(ctx, b"blob", 4)
+        RedisModule_ReplyWithStringBuffer(ctx, tensor.data, tensor.byte_length)
+    elif values:
+        if meta:
+            RedisModule_ReplyWithStringBuffer(ctx, b"values", 6)
+        RedisModule_ReplyWithArray(ctx, tensor.length)
+        for i in range(tensor.length):
+            reply_with_value(ctx, tensor, i)
+    return REDISMODULE_OK
+
+
+# ---- commands ------------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def tensorset(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """AI.TENSORSET key dtype [dim ...] [BLOB data | VALUES value ...]"""
+    error: cython.p_const_char = cython.NULL
+    key: cython.pointer(RedisModuleKey)
+    tensor: cython.pointer(rai_tensor)
+    if argc < 4:
+        return RedisModule_WrongArity(ctx)
+    key = open_for_writing(ctx, argv[1], rai_types.tensor)
+    if key == cython.NULL:
+        return reply_with_wrong_type(ctx)
+    tensor = parse_tensor(argv + 2, argc - 2, cython.address(error))
+    if tensor == cython.NULL:
+        RedisModule_CloseKey(key)
+        return RedisModule_ReplyWithError(ctx, error)
+    # The key takes over the only reference.
+    if RedisModule_ModuleTypeSetValue(key, rai_types.tensor, tensor) != REDISMODULE_OK:
+        rai_tensor_release(tensor)
+        RedisModule_CloseKey(key)
+        return RedisModule_ReplyWithError(ctx, b"ERR could not save tensor")
+    RedisModule_CloseKey(key)
+    RedisModule_ReplicateVerbatim(ctx)
+    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def tensorget(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """AI.TENSORGET key [META] [BLOB | VALUES]"""
+    error: cython.p_const_char = cython.NULL
+    meta: cython.bint = False
+    blob: cython.bint = False
+    values: cython.bint = False
+    at: cython.int
+    tensor: cython.pointer(rai_tensor)
+    if argc < 2 or argc > 4:
+        return RedisModule_WrongArity(ctx)
+    tensor = find_tensor(ctx, argv[1], cython.address(error))
+    if tensor == cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    for at in range(2, argc):
+        if is_word(argv[at], b"META"):
+            meta = True
+        elif is_word(argv[at], b"BLOB"):
+            blob = True
+        elif is_word(argv[at], b"VALUES"):
+            values = True
+        else:
+            return RedisModule_ReplyWithError(ctx, b"ERR unsupported data format")
+        if blob and values:
+            return RedisModule_ReplyWithError(ctx, b"ERR both BLOB and VALUES specified")
+    if not (meta or blob or values):
+        meta = blob = True
+    return reply_with_tensor(ctx, tensor, meta, blob, values)
+
+
+rai_handlers.tensorset = tensorset
+rai_handlers.tensorget = tensorget

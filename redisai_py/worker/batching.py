@@ -1,0 +1,45 @@
+"""Running several requests as one: concatenation along the first dimension, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from redisai_py.backend import BackendError, Outputs, Run
+
+WRONG_BATCH_SIZE = {
+    "TF": "ERR Tensorflow batching error: model did not generate the expected batch size",
+}
+WRONG_BATCH_SIZE_OF_OTHERS = "ERR Model did not generate the expected batch size"
+
+
+def as_array(tensor: Any) -> np.ndarray[Any, Any]:
+    """A tensor as a numpy array; STRING as an array of Python str objects."""
+    if not tensor.is_string:
+        return np.asarray(tensor)
+    elements = np.empty(len(tensor.elements()), dtype=object)
+    elements[:] = [element.decode(errors="surrogateescape") for element in tensor.elements()]
+    return elements.reshape(tensor.shape)
+
+
+def execute_merged(
+    session: Any, requests: list[list[Any]], rows: list[int], run: Run, backend: str
+) -> list[Outputs | Exception]:
+    """Runs requests as one batch and gives each its rows; an error is everybody's error."""
+    columns = zip(*requests, strict=True)
+    merged = [np.concatenate([as_array(tensor) for tensor in column]) for column in columns]
+    (result,) = session.execute([merged], run)
+    if isinstance(result, Exception):
+        return [result] * len(requests)
+    total = sum(rows)
+    for output in result:
+        if output is None or not getattr(output, "shape", None) or output.shape[0] != total:
+            error = BackendError(WRONG_BATCH_SIZE.get(backend, WRONG_BATCH_SIZE_OF_OTHERS))
+            return [error] * len(requests)
+    answers: list[Outputs | Exception] = []
+    start = 0
+    for count in rows:
+        answers.append([output[start : start + count] for output in result])
+        start += count
+    return answers

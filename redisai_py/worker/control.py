@@ -1,0 +1,119 @@
+"""The control worker: loads models and backends and drops sessions, in order of arrival.
+
+One thread, so that stores of the same key take effect in the order in which
+their commands came, and an import never competes with itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redisai_py.backend import BackendError, Source
+
+from . import backends, native
+from .core import address, ffi, lib, log, text
+from .errors import error_text
+from .models import LoadedModel
+
+COULD_NOT_LOAD = b"ERR Could not load backend"
+
+
+def serve(queue: Any) -> None:
+    """The life of the control worker."""
+    jobs = ffi.new("rai_job *[1]")
+    cancelled, cancelled_count = ffi.new("int64_t[1]"), ffi.new("int64_t *")
+    handlers = {lib.RAI_JOB_LOAD: load_model, lib.RAI_JOB_BACKEND: load_backend, lib.RAI_JOB_RELEASE: release}
+    while True:
+        if lib.rai_queue_take(queue, jobs, 1, cancelled, 1, cancelled_count, FOR_EVER) == 0:
+            continue
+        job = jobs[0]
+        try:
+            handlers[job.kind](job)
+        except Exception as error:
+            log("warning", f"job failed: {type(error).__name__}: {error}")
+            fail(job, error_text(error))
+        lib.rai_jobs_complete(jobs, 1)
+
+
+FOR_EVER = 2**63 - 1
+
+
+def fail(job: Any, error: bytes) -> None:
+    lib.rai_job_fail(job, error, len(error))
+
+
+def load_backend(job: Any) -> None:
+    path = None if job.path == ffi.NULL else text(job.path)
+    backends.load(backends.NAMES[job.backend], path)
+
+
+def load_model(job: Any) -> None:
+    """Creates the session of the job's model, unless its client is gone already."""
+    model = job.model
+    try:
+        if job.cancelled:
+            raise BackendError("ERR the client is gone")
+        loaded = create(model)
+    except Exception as error:
+        text = COULD_NOT_LOAD if isinstance(error, backends.BackendLoadError) else error_text(error)
+        fail(job, text)
+        native.publish_failure(address(model), text)
+    else:
+        native.publish(address(model), loaded)
+
+
+def create(model: Any) -> LoadedModel:
+    """The loaded form of a C model; also fills in the names that the model itself states."""
+    name = backends.NAMES[model.backend]
+    backend = backends.get(name)
+    session = backend.load(
+        Source(
+            blob=join(model.blob),
+            device=text(model.device),
+            inputs=tuple(names(model.inputs)),
+            outputs=tuple(names(model.outputs)),
+            batched=model.batch_size > 0,
+        )
+    )
+    if name != "TF" or model.inputs.count == 0:
+        set_names(model, list(session.inputs), list(session.outputs))
+    return LoadedModel(name, session, model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000)
+
+
+def join(blob: Any) -> bytes:
+    """The chunks of a blob as one bytes object."""
+    chunks = [blob.chunks[i] for i in range(blob.chunk_count)]
+    if len(chunks) == 1:
+        return bytes(native.copy_bytes(address(chunks[0].data), chunks[0].length))
+    return b"".join([ffi.buffer(chunk.data, chunk.length) for chunk in chunks])
+
+
+def names(stored: Any) -> list[str]:
+    return [
+        bytes(ffi.buffer(stored.items[i].data, stored.items[i].length)).decode(errors="surrogateescape")
+        for i in range(stored.count)
+    ]
+
+
+def set_names(model: Any, inputs: list[str], outputs: list[str]) -> None:
+    """Gives the model the names that its session states, unless it has just these already."""
+    if names(model.inputs) == inputs and names(model.outputs) == outputs:
+        return
+    lib.rai_model_set_names(model, new_names(inputs), new_names(outputs))
+
+
+def new_names(values: list[str]) -> Any:
+    stored = lib.rai_names_new(len(values))
+    for i, value in enumerate(values):
+        encoded = value.encode(errors="surrogateescape")
+        lib.rai_names_set(stored, i, encoded, len(encoded))
+    return stored
+
+
+def release(job: Any) -> None:
+    """Closes a session that no model value holds any more."""
+    loaded = native.drop(address(job.session))
+    try:
+        loaded.session.close()
+    except Exception as error:
+        raise BackendError(f"ERR closing a session failed: {error}") from error

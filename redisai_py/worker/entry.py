@@ -1,0 +1,44 @@
+"""Where C threads enter Python. Imported once, by the first worker thread."""
+
+from __future__ import annotations
+
+import sys
+from math import inf
+from typing import Any
+
+from . import control, watchdog
+from .core import address, ffi, lib, log, text
+from .loop import Device
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds that Python-busy threads keep the GIL from each other; the default of 5 ms is felt by clients."""
+
+sys.setswitchinterval(SWITCH_INTERVAL)
+
+_devices: dict[int, Device] = {}
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def rai_python_worker(queue: Any) -> None:
+    """Serves a queue for as long as the server lives."""
+    try:
+        if queue == lib.rai_control_queue():
+            control.serve(queue)
+        else:
+            device(queue).serve()
+    except BaseException as error:
+        log("warning", f"worker of queue {text(lib.rai_queue_name(queue))} ended: {type(error).__name__}: {error}")
+        raise
+
+
+def device(queue: Any) -> Device:
+    """The device of a queue; made by its first worker, shared by all of them."""
+    key = address(queue)
+    return _devices.setdefault(key, Device(key, lib.rai_queue_worker_limit(queue)))
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def rai_python_watchdog(now_us: int) -> int:
+    """Looks at the runs; returns when to look again, in monotonic microseconds."""
+    next_look = watchdog.check()
+    return control.FOR_EVER if next_look == inf else int(next_look * 1e6)

@@ -1,0 +1,13 @@
+"""Exceptions as the error replies that clients get."""
+
+from __future__ import annotations
+
+def error_text(error: BaseException) -> bytes:
+    """The error reply for an exception, without the leading ``-``.
+
+    The text is sent as it stands, as RedisAI sends the texts of its libraries:
+    ours begin with ``ERR``, theirs do not. Newlines are replaced where the text
+    is stored in the job.
+    """
+    text = str(error).strip() or f"ERR {type(error).__name__}"
+    return text.encode(errors="replace")

@@ -1,0 +1,104 @@
+"""The thread shell around the scheduler: what a worker of a device queue does.
+
+All workers of a queue share one scheduler, under one lock that is never held
+while something runs or waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from math import inf
+from time import monotonic
+from typing import Any
+
+from redisai_py.backend import Run
+
+from . import native, watchdog
+from .batching import execute_merged
+from .errors import error_text
+from .scheduler import SHORT, Batch, Scheduler
+
+Request = Any  # native.Request: compiled, so mypy does not see it
+
+
+class Device:
+    """One device queue: the scheduler and what its workers share."""
+
+    def __init__(self, queue: int, workers: int) -> None:
+        """``queue`` is the address of the C queue, ``workers`` the most threads that it may have."""
+        self.queue = queue
+        self.scheduler: Scheduler[Request] = Scheduler(workers)
+        self.lock = threading.Lock()
+
+    def serve(self) -> None:
+        """The life of a worker thread."""
+        run = Run()
+        watchdog.watch(run)
+        wake_at = inf
+        while True:
+            new, cancelled = native.take(self.queue, wake_at)
+            batch, spent, wake_at = self._plan(new, cancelled)
+            if spent:
+                native.complete(spent)
+            if batch is not None:
+                self._run(batch, run)
+                wake_at = 0.0
+
+    def _plan(self, new: list[Request], cancelled: list[int]) -> tuple[Batch[Request] | None, list[Request], float]:
+        """Feeds the scheduler and asks it: (what to run, what is over without a run, when to look again)."""
+        scheduler = self.scheduler
+        now = monotonic()
+        with self.lock:
+            for request in new:
+                scheduler.push(request)
+            spent = [request for id in cancelled if (request := scheduler.cancel(id)) is not None]
+            late = scheduler.expired(now)
+            for request in late:
+                native.time_out(request)
+            batch = scheduler.next(now)
+            wake_at = 0.0 if batch is not None else scheduler.wake_at()
+        return batch, spent + late, wake_at
+
+    def _run(self, batch: Batch[Request], run: Run) -> None:
+        long = batch.expected >= SHORT
+        if long:
+            with self.lock:
+                more = self.scheduler.has_ready(monotonic())
+            native.begin_long_run(self.queue, more)
+        requests = batch.requests
+        run.requests = requests
+        started = monotonic()
+        run.deadline = started + watchdog.LIMIT
+        native.arm_watchdog(run.deadline)
+        try:
+            inputs = [request.inputs for request in requests]
+            if batch.merged:
+                rows = [request.rows for request in requests]
+                results = execute_merged(batch.model.session, inputs, rows, run, batch.model.backend)
+            else:
+                results = batch.model.execute(inputs, run)
+        except Exception as error:  # a backend that breaks its protocol fails its requests only
+            results = [error] * len(requests)
+        run.deadline = inf
+        seconds = monotonic() - started
+        run.requests = []
+        # Each request of a merged batch counts the whole run, otherwise its share of the time.
+        share = seconds if batch.merged else seconds / len(requests)
+        for request, result in zip(requests, results, strict=True):
+            record(request, result, share)
+        with self.lock:
+            self.scheduler.finished(batch, seconds, 1 if batch.merged else len(requests))
+        if long:
+            native.end_long_run(self.queue)
+        native.complete(requests)
+
+
+def record(request: Request, result: Any, seconds: float) -> None:
+    """Writes one result into its job; what cannot be converted becomes the request's error."""
+    if isinstance(result, Exception):
+        native.fail(request, error_text(result))
+        return
+    try:
+        native.succeed(request, result, seconds)
+    except Exception as error:
+        native.fail(request, error_text(error))

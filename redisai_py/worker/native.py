@@ -1,0 +1,417 @@
+"""The compiled bridge between workers and the C core, for what every request passes through.
+
+cffi serves the rest of the worker side; here, where a request of a tiny model has
+about two microseconds to spare, compiled code reads the C structs directly
+(docs/architecture.md has the figures). Everything in this module holds the GIL
+except where it waits.
+"""
+
+import cython
+from cython.cimports.core import (
+    RAI_DTYPES,
+    RAI_STRING,
+    rai_dtype_name,
+    rai_dtype_size,
+    rai_job,
+    rai_job_fail,
+    rai_jobs_complete,
+    rai_model,
+    rai_model_loaded,
+    rai_queue,
+    rai_queue_attentive,
+    rai_queue_occupied,
+    rai_queue_take,
+    rai_statistics_add,
+    rai_tensor,
+    rai_tensor_index_strings,
+    rai_tensor_new,
+    rai_tensor_release,
+    rai_tensor_retain,
+    rai_watchdog_arm,
+)
+from cython.cimports.cpython.buffer import (
+    PyBUF_C_CONTIGUOUS,
+    PyBUF_FORMAT,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cython.cimports.cpython.buffer import Py_buffer
+from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
+from cython.cimports.libc.stdint import INT64_MAX, int32_t, int64_t, uintptr_t
+from cython.cimports.libc.string import memcpy, memset, strlen
+
+MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
+
+COUNT_OF_INPUTS = b"Number of keys given as INPUTS here does not match model definition"
+COUNT_OF_OUTPUTS = b"Number of keys given as OUTPUTS here does not match model definition"
+
+# struct-module formats of the dtypes, in their order; STRING has none.
+FORMATS = cython.declare(cython.p_char[9], [b"f", b"d", b"b", b"h", b"i", b"l", b"B", b"H", b"?"])
+
+
+@cython.cfunc
+@cython.inline
+def dtype_of_buffer(view: cython.pointer(Py_buffer)) -> cython.int:
+    """The dtype of a buffer's elements; -1 for one that has no counterpart."""
+    size: cython.Py_ssize_t = view.itemsize
+    code: cython.char = b"B"[0] if view.format == cython.NULL else view.format[0]
+    if code == b"<"[0] or code == b"="[0] or code == b"@"[0]:
+        code = view.format[1]
+    if code == b"f"[0]:
+        return 0
+    if code == b"d"[0]:
+        return 1
+    if code == b"?"[0]:
+        return 8
+    if code == b"b"[0] or code == b"h"[0] or code == b"i"[0] or code == b"l"[0] or code == b"q"[0]:
+        return 2 if size == 1 else 3 if size == 2 else 4 if size == 4 else 5
+    if code == b"B"[0] and size == 1:
+        return 6
+    if code == b"H"[0]:
+        return 7
+    return -1
+
+
+@cython.final
+@cython.freelist(256)
+@cython.cclass
+class Tensor:
+    """A stored tensor, as backends see it: read-only, row major, without a copy.
+
+    It supports the buffer protocol, so ``numpy.asarray(tensor)`` shares its
+    memory (64-byte aligned, kept alive by the array); STRING tensors have
+    ``elements()`` instead.
+    """
+
+    tensor: cython.pointer(rai_tensor)
+    strides: cython.Py_ssize_t[8]
+
+    def __dealloc__(self):
+        rai_tensor_release(self.tensor)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype's RedisAI name, for example ``FLOAT``."""
+        return cython.cast(bytes, rai_dtype_name(self.tensor.dtype)).decode()
+
+    @property
+    def shape(self) -> tuple:
+        """The dims; empty for a scalar."""
+        return tuple([self.tensor.dims[i] for i in range(self.tensor.ndim)])
+
+    @property
+    def is_string(self) -> bool:
+        return self.tensor.dtype == RAI_STRING
+
+    def elements(self) -> list:
+        """The elements of a STRING tensor as bytes, without their NULs, in row-major order."""
+        if self.tensor.dtype != RAI_STRING:
+            raise TypeError("only STRING tensors have elements")
+        return [
+            cython.cast(bytes, self.tensor.data + self.tensor.offsets[i]) for i in range(self.tensor.length)
+        ]
+
+    def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
+        tensor: cython.pointer(rai_tensor) = self.tensor
+        i: cython.int
+        stride: cython.Py_ssize_t
+        if tensor.dtype == RAI_STRING:
+            raise BufferError("a STRING tensor has no buffer; use elements()")
+        strides: cython.pointer(cython.Py_ssize_t) = self.strides
+        view.internal = cython.NULL
+        if tensor.ndim > 8:
+            view.internal = PyMem_Malloc(tensor.ndim * cython.sizeof(cython.Py_ssize_t))
+            if view.internal == cython.NULL:
+                raise MemoryError
+            strides = cython.cast(cython.pointer(cython.Py_ssize_t), view.internal)
+        stride = rai_dtype_size(tensor.dtype)
+        for i in range(tensor.ndim - 1, -1, -1):
+            strides[i] = stride
+            stride *= tensor.dims[i]
+        view.buf = tensor.data
+        view.obj = self
+        view.len = tensor.byte_length
+        view.itemsize = rai_dtype_size(tensor.dtype)
+        view.readonly = 1
+        view.ndim = tensor.ndim
+        view.format = FORMATS[tensor.dtype]
+        view.shape = cython.cast(cython.pointer(cython.Py_ssize_t), tensor.dims)
+        view.strides = strides
+        view.suboffsets = cython.NULL
+
+    def __releasebuffer__(self, view: cython.pointer(Py_buffer)):
+        PyMem_Free(view.internal)
+
+
+@cython.cfunc
+@cython.inline
+def wrap(tensor: cython.pointer(rai_tensor)) -> Tensor:
+    wrapped: Tensor = Tensor.__new__(Tensor)
+    wrapped.tensor = rai_tensor_retain(tensor)
+    return wrapped
+
+
+@cython.cfunc
+def tensor_of_buffer(source: object) -> cython.pointer(rai_tensor):
+    """A new C tensor with a copy of a C-contiguous buffer; raises TypeError or BufferError."""
+    view: Py_buffer
+    dtype: cython.int
+    tensor: cython.pointer(rai_tensor) = cython.NULL
+    PyObject_GetBuffer(source, cython.address(view), PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    dtype = dtype_of_buffer(cython.address(view))
+    if dtype >= 0 and rai_dtype_size(dtype) == view.itemsize:
+        tensor = rai_tensor_new(dtype, view.ndim, cython.cast(cython.pointer(int64_t), view.shape), 0, False)
+        if tensor != cython.NULL:
+            memcpy(tensor.data, view.buf, view.len)
+    PyBuffer_Release(cython.address(view))
+    if dtype < 0:
+        raise TypeError("ERR unsupported dtype")
+    if tensor == cython.NULL:
+        raise MemoryError("ERR no memory for an output tensor")
+    return tensor
+
+
+@cython.cfunc
+def tensor_of_strings(source: object) -> cython.pointer(rai_tensor):
+    """A new STRING tensor from a numpy array of str or bytes."""
+    elements: list = [
+        (element.encode() if isinstance(element, str) else bytes(element)) for element in source.ravel().tolist()
+    ]
+    data: bytes = b"".join([element if element.endswith(b"\0") else element + b"\0" for element in elements])
+    shape: tuple = source.shape
+    dims: int64_t[64]
+    i: cython.int
+    tensor: cython.pointer(rai_tensor)
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+    tensor = rai_tensor_new(RAI_STRING, len(shape), dims, len(data), False)
+    if tensor == cython.NULL:
+        raise MemoryError("ERR no memory for an output tensor")
+    memcpy(tensor.data, cython.cast(cython.p_const_char, data), len(data))
+    if not rai_tensor_index_strings(tensor):
+        rai_tensor_release(tensor)
+        raise ValueError("ERR a string element of an output contains a NUL character")
+    return tensor
+
+
+@cython.cfunc
+def tensor_of(source: object) -> cython.pointer(rai_tensor):
+    """A new C tensor from what a backend returned: an array, or anything with a C-contiguous buffer."""
+    if isinstance(source, Tensor):
+        return rai_tensor_retain(cython.cast(Tensor, source).tensor)
+    try:
+        return tensor_of_buffer(source)
+    except (TypeError, BufferError, ValueError):
+        kind = getattr(getattr(source, "dtype", None), "kind", None)
+        if kind is None:
+            raise
+    if kind in "OSU":
+        return tensor_of_strings(source)
+    if not source.flags.c_contiguous:
+        return tensor_of_buffer(source.copy(order="C"))
+    raise TypeError("ERR unsupported dtype")
+
+
+# ---- requests ---------------------------------------------------------------------
+
+
+@cython.final
+@cython.freelist(256)
+@cython.cclass
+class Request:
+    """One execution that a client waits for.
+
+    ``model`` is the loaded model (``redisai_py.worker.models.LoadedModel``),
+    ``inputs`` the stored tensors, ``rows`` the first dimension that all inputs
+    share (0: there is none), ``enqueued`` and ``deadline`` monotonic seconds
+    (deadline: infinity without TIMEOUT).
+    """
+
+    job: cython.pointer(rai_job)
+    id = cython.declare(int64_t, visibility="readonly")
+    model = cython.declare(object, visibility="readonly")
+    inputs = cython.declare(list, visibility="readonly")
+    rows = cython.declare(int64_t, visibility="readonly")
+    enqueued = cython.declare(cython.double, visibility="readonly")
+    deadline = cython.declare(cython.double, visibility="readonly")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the client is gone and its answer will be dropped; false once it is answered."""
+        return self.job != cython.NULL and self.job.cancelled != 0
+
+    def signature(self) -> tuple:
+        """What requests must have in common to run as one batch: dtypes and all dims but the first."""
+        return tuple(
+            [
+                (
+                    self.job.inputs[i].dtype,
+                    tuple([self.job.inputs[i].dims[d] for d in range(1, self.job.inputs[i].ndim)]),
+                )
+                for i in range(self.job.input_count)
+            ]
+        )
+
+
+@cython.cfunc
+def make_request(job: cython.pointer(rai_job)) -> Request:
+    request: Request = Request.__new__(Request)
+    inputs: list = []
+    tensor: cython.pointer(rai_tensor)
+    rows: int64_t = 0
+    i: cython.int
+    for i in range(job.input_count):
+        tensor = job.inputs[i]
+        inputs.append(wrap(tensor))
+        if tensor.ndim == 0 or (i > 0 and tensor.dims[0] != rows):
+            rows = -1
+        elif rows >= 0:
+            rows = tensor.dims[0]
+    request.job = job
+    request.id = job.id
+    request.model = cython.cast(object, cython.cast(cython.pointer(PyObject), job.model.session))
+    request.inputs = inputs
+    request.rows = rows if rows > 0 else 0
+    request.enqueued = job.enqueued_us * 1e-6
+    request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
+    return request
+
+
+@cython.cfunc
+@cython.inline
+def fail_job(job: cython.pointer(rai_job), text: bytes) -> cython.void:
+    rai_job_fail(job, text, len(text))
+
+
+@cython.cfunc
+def refuse_wrong_counts(job: cython.pointer(rai_job)) -> cython.bint:
+    """Fails a request that was accepted before its model's signature was known and does not fit it."""
+    if job.input_count != job.model.inputs.count:
+        fail_job(job, COUNT_OF_INPUTS)
+    elif job.output_count != job.model.outputs.count:
+        fail_job(job, COUNT_OF_OUTPUTS)
+    else:
+        return False
+    rai_jobs_complete(cython.address(job), 1)
+    return True
+
+
+def take(queue: uintptr_t, deadline: cython.double) -> tuple:
+    """Waits for work: ``(requests, ids of cancelled requests)``.
+
+    ``deadline`` is in monotonic seconds: 0 does not wait, infinity waits for ever.
+    """
+    jobs: cython.pointer(rai_job)[64]
+    cancelled: int64_t[64]
+    cancelled_count: int64_t = 0
+    taken: int64_t
+    i: int64_t
+    deadline_us: int64_t = INT64_MAX if deadline > 1e12 else cython.cast(int64_t, deadline * 1e6)
+    requests: list = []
+    with cython.nogil:
+        taken = rai_queue_take(
+            cython.cast(cython.pointer(rai_queue), queue),
+            jobs,
+            MOST_JOBS,
+            cancelled,
+            MOST_JOBS,
+            cython.address(cancelled_count),
+            deadline_us,
+        )
+    for i in range(taken):
+        if not refuse_wrong_counts(jobs[i]):
+            requests.append(make_request(jobs[i]))
+    return requests, [cancelled[i] for i in range(cancelled_count)]
+
+
+def begin_long_run(queue: uintptr_t, more_work: cython.bint) -> None:
+    """Tells the queue that this worker will be away: another one is woken or started if need be."""
+    rai_queue_occupied(cython.cast(cython.pointer(rai_queue), queue), more_work)
+
+
+def end_long_run(queue: uintptr_t) -> None:
+    rai_queue_attentive(cython.cast(cython.pointer(rai_queue), queue))
+
+
+def arm_watchdog(deadline: cython.double) -> None:
+    """Has the watchdog look at the runs at ``deadline`` (monotonic seconds) at the latest."""
+    rai_watchdog_arm(cython.cast(int64_t, deadline * 1e6))
+
+
+def succeed(request: Request, outputs: list, seconds: cython.double) -> None:
+    """Records a request's outputs; None is an output that the model did not produce as a tensor.
+
+    Raises what the conversion of an output raises; the request is then still open.
+    """
+    job: cython.pointer(rai_job) = request.job
+    samples: int64_t = 0
+    first: cython.pointer(rai_tensor)
+    i: cython.int
+    if len(outputs) != job.output_count:
+        raise ValueError("ERR Model did not generate the expected number of outputs")
+    for i in range(job.output_count):
+        if outputs[i] is not None:
+            job.outputs[i] = tensor_of(outputs[i])
+    first = job.outputs[0]
+    if first != cython.NULL:
+        samples = first.dims[0] if first.ndim > 0 else 1
+    rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
+
+
+def fail(request: Request, text: bytes) -> None:
+    """Records a failed run; ``text`` is the whole error, with its code."""
+    fail_job(request.job, text)
+    rai_statistics_add(request.job.model, True, 0, 0)
+
+
+def time_out(request: Request) -> None:
+    """Records that the request's TIMEOUT passed before it ran."""
+    request.job.timed_out = 1
+
+
+def complete(requests: list) -> None:
+    """Answers the clients of requests whose result is recorded; the requests are spent."""
+    jobs: cython.pointer(rai_job)[256]
+    count: cython.int = 0
+    for request in requests:
+        jobs[count] = cython.cast(Request, request).job
+        cython.cast(Request, request).job = cython.NULL  # from here on it belongs to the event loop
+        count += 1
+        if count == 256:
+            rai_jobs_complete(jobs, count)
+            count = 0
+    rai_jobs_complete(jobs, count)
+
+
+# ---- sessions ------------------------------------------------------------------------
+
+
+def publish(model: uintptr_t, loaded: object) -> None:
+    """Gives a model its loaded form, and releases the executions that waited for it."""
+    Py_INCREF(loaded)
+    rai_model_loaded(
+        cython.cast(cython.pointer(rai_model), model), cython.cast(cython.p_void, loaded), cython.NULL, 0
+    )
+
+
+def publish_failure(model: uintptr_t, error: bytes) -> None:
+    """Marks a model as failed, and answers the executions that waited for it with the error."""
+    rai_model_loaded(cython.cast(cython.pointer(rai_model), model), cython.NULL, error, len(error))
+
+
+def drop(session: uintptr_t) -> object:
+    """Takes over the reference to a loaded model that no C model holds any more."""
+    loaded: object = cython.cast(object, cython.cast(cython.pointer(PyObject), session))
+    Py_DECREF(loaded)
+    return loaded
+
+
+def copy_bytes(address: uintptr_t, length: cython.Py_ssize_t) -> bytes:
+    """A bytes object with a copy of C memory, made without holding the GIL."""
+    copy: bytes = PyBytes_FromStringAndSize(cython.NULL, length)
+    target: cython.p_char = cython.cast(cython.p_char, copy)
+    with cython.nogil:
+        memcpy(target, cython.cast(cython.p_const_void, address), length)
+    return copy

@@ -1,0 +1,253 @@
+"""Which requests run next: a pure state machine.
+
+Everything that decides order, batching and waiting lives here, and nothing else
+does: this file knows no threads, no clock, no Redis and no framework. Times are
+seconds of one monotonic clock, handed in by the caller.
+
+How it works. Every model has a queue of its own, in order of arrival. Models with
+work take turns. A turn hands out one ``Batch``:
+
+- a model without BATCHSIZE gives its oldest requests, each to be run by itself:
+  as many as are expected to take about ``SHORT`` together, so that tiny models do
+  not pay for a turn with every request;
+- a model with BATCHSIZE gives its oldest request and the ones behind it that can
+  be concatenated with it, up to BATCHSIZE rows. With MINBATCHSIZE it may have to
+  wait for more rows, at most MINBATCHTIMEOUT.
+
+How many batches of one model run at once follows its measured run time: a run
+that is shorter than ``SHORT`` is not worth a second worker.
+
+Laws (tests/unit/test_scheduler.py): a batch never exceeds BATCHSIZE rows unless a
+single request does; requests of a model that can be batched together leave in
+order of arrival; no request waits past its deadline; every request leaves exactly
+once; a model that waits does not hold up another.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Generic, Protocol, TypeVar
+
+SHORT = 100e-6
+"""Seconds: a run below this is cheaper than waking another worker for it."""
+
+SMOOTHING = 0.2
+"""Weight of the newest run in the moving average of a model's run time."""
+
+
+class Model(Protocol):
+    """What the scheduler reads of a model, and where it keeps its own record of it.
+
+    A model belongs to one scheduler for its whole life.
+    """
+
+    batch_size: int
+    min_batch_size: int
+    min_batch_timeout: float  # seconds; 0: wait for ever
+    line: Any  # None at first
+
+
+class Request(Protocol):
+    """What the scheduler reads of a request."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def rows(self) -> int:
+        """First dimension shared by all inputs; 0: the request cannot be batched."""
+
+    @property
+    def enqueued(self) -> float: ...
+    @property
+    def deadline(self) -> float:
+        """When the request is to be given up; infinity: never."""
+
+    def signature(self) -> Hashable:
+        """Requests of a model with equal signatures can be concatenated."""
+
+
+R = TypeVar("R", bound=Request)
+
+
+@dataclass(slots=True)
+class Batch(Generic[R]):
+    """Requests of one model for one worker.
+
+    ``merged``: the requests are to be concatenated and run as one; otherwise each
+    runs by itself. ``expected``: seconds that all of it will take; infinity while
+    the model has not been measured.
+    """
+
+    model: Any
+    requests: list[R]
+    merged: bool
+    expected: float
+
+
+@dataclass(slots=True)
+class _Line(Generic[R]):
+    """The requests of one model that wait, and what is known about the model."""
+
+    waiting: deque[R] = field(default_factory=deque)
+    in_turn: bool = False
+    running: int = 0
+    seconds: float = inf  # moving average of one run
+
+    @property
+    def is_short(self) -> bool:
+        return self.seconds < SHORT
+
+
+class Scheduler(Generic[R]):
+    """Orders the requests of one device queue. Not thread-safe: its shell has a lock."""
+
+    def __init__(self, workers: int) -> None:
+        """``workers`` is the most batches of a model that may run at once."""
+        self._workers = workers
+        self._turns: deque[Any] = deque()  # models with work, next first
+        self._deadlines: list[tuple[float, int]] = []  # heap of (deadline, id)
+        self._open: dict[int, R] = {}  # by id: waiting, not yet handed out
+
+    def __len__(self) -> int:
+        """The number of requests that wait."""
+        return len(self._open)
+
+    def push(self, request: R) -> None:
+        """Adds a request at the end of its model's queue."""
+        line = request.model.line
+        if line is None:
+            line = request.model.line = _Line()
+        line.waiting.append(request)
+        self._open[request.id] = request
+        if request.deadline != inf:
+            heapq.heappush(self._deadlines, (request.deadline, request.id))
+        if not line.in_turn:
+            line.in_turn = True
+            self._turns.append(request.model)
+
+    def cancel(self, request_id: int) -> R | None:
+        """Takes a waiting request out and returns it; None when it is not waiting."""
+        request = self._open.pop(request_id, None)
+        if request is not None:
+            request.model.line.waiting.remove(request)
+        return request
+
+    def expired(self, now: float) -> list[R]:
+        """Takes out and returns the requests whose deadline has passed."""
+        late: list[R] = []
+        while self._deadlines and self._deadlines[0][0] < now:
+            request = self.cancel(heapq.heappop(self._deadlines)[1])
+            if request is not None:
+                late.append(request)
+        return late
+
+    def next(self, now: float) -> Batch[R] | None:
+        """The batch that should run next, or None when nothing is ready (see ``wake_at``)."""
+        for _ in range(len(self._turns)):
+            model = self._turns.popleft()
+            line = model.line
+            if not line.waiting:
+                line.in_turn = False
+                continue
+            self._turns.append(model)
+            if line.running >= self._limit(line):
+                continue
+            batch = self._collect(model, line, now)
+            if batch is not None:
+                line.running += 1
+                return batch
+        return None
+
+    def wake_at(self) -> float:
+        """When ``next`` or ``expired`` may have something new although nothing was pushed or finished."""
+        while self._deadlines and self._deadlines[0][1] not in self._open:
+            heapq.heappop(self._deadlines)
+        wake = self._deadlines[0][0] if self._deadlines else inf
+        for model in self._turns:
+            line = model.line
+            if line.running >= self._limit(line):
+                continue  # whoever finishes looks again
+            if line.waiting and model.min_batch_size > 0 and model.min_batch_timeout > 0:
+                wake = min(wake, line.waiting[0].enqueued + model.min_batch_timeout)
+        return wake
+
+    def has_ready(self, now: float) -> bool:
+        """Whether another worker could start something now."""
+        for model in self._turns:
+            line = model.line
+            if line.waiting and line.running < self._limit(line):
+                if model.min_batch_size <= 0 or self._members(model, line, now) is not None:
+                    return True
+        return False
+
+    def finished(self, batch: Batch[R], seconds: float, runs: int) -> None:
+        """Records that a batch is done: ``runs`` runs of its model took ``seconds`` together."""
+        line = batch.model.line
+        line.running -= 1
+        if runs > 0:
+            latest = seconds / runs
+            if line.seconds == inf:
+                line.seconds = latest
+            else:
+                line.seconds += SMOOTHING * (latest - line.seconds)
+
+    def _limit(self, line: _Line[R]) -> int:
+        """How many batches of a model may run at once."""
+        return 1 if line.is_short else self._workers
+
+    def _collect(self, model: Any, line: _Line[R], now: float) -> Batch[R] | None:
+        """Takes the model's next batch out of its line; None when it has to wait for more rows."""
+        waiting = line.waiting
+        if model.batch_size <= 0:
+            count = 1
+            if line.is_short:
+                count = min(len(waiting), max(1, int(SHORT / max(line.seconds, 1e-9))))
+            requests = [waiting.popleft() for _ in range(count)]
+            expected = line.seconds * count
+        else:
+            members = self._members(model, line, now)
+            if members is None:
+                return None
+            chosen = set(id(request) for request in members)
+            requests = members
+            if len(members) == 1:
+                waiting.popleft()
+            else:
+                line.waiting = deque(request for request in waiting if id(request) not in chosen)
+            expected = line.seconds
+        for request in requests:
+            del self._open[request.id]
+        return Batch(model, requests, len(requests) > 1 and model.batch_size > 0, expected)
+
+    def _members(self, model: Any, line: _Line[R], now: float) -> list[R] | None:
+        """The oldest request and those that may join it, left in line; None: wait for more rows."""
+        first = line.waiting[0]
+        rows = first.rows
+        if rows == 0 or rows >= model.batch_size:
+            return [first]
+        members = [first]
+        if len(line.waiting) > 1:
+            signature = first.signature()
+            for request in line.waiting:
+                if request is first or request.rows == 0 or request.signature() != signature:
+                    continue
+                # The first that does not fit ends the batch: the ones behind it must not overtake it.
+                if rows + request.rows > model.batch_size:
+                    break
+                members.append(request)
+                rows += request.rows
+                if rows == model.batch_size:
+                    break
+        if rows < model.min_batch_size and not self._min_batch_timed_out(model, first, now):
+            return None
+        return members
+
+    @staticmethod
+    def _min_batch_timed_out(model: Any, first: R, now: float) -> bool:
+        return bool(model.min_batch_timeout > 0 and now >= first.enqueued + model.min_batch_timeout)

@@ -1,0 +1,46 @@
+"""Ends runs that take longer than MODEL_EXECUTION_TIMEOUT, or that nobody waits for any more.
+
+The C watchdog thread calls ``check``; it sleeps while nothing runs.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+
+from redisai_py.backend import Run
+
+from .core import log, settings
+
+LIMIT = settings.model_execution_timeout_ms / 1000
+"""Seconds that one call of a backend may take."""
+
+_runs: list[Run] = []
+"""One for each worker thread; its deadline is infinity while the worker is idle."""
+
+
+def watch(run: Run) -> None:
+    """Adds a worker's run; it is never removed, since workers live as long as the server."""
+    _runs.append(run)
+
+
+def check() -> float:
+    """Ends what has to be ended and returns when to look again (monotonic seconds)."""
+    now = monotonic()
+    next_look = inf
+    for run in list(_runs):
+        deadline, requests, terminate = run.deadline, run.requests, run.terminate
+        if deadline == inf or terminate is None:
+            continue
+        if now >= deadline or (requests and all(request.cancelled for request in requests)):
+            end(terminate)
+            deadline = now + LIMIT  # in case the framework does not react: ask again
+        next_look = min(next_look, deadline)
+    return next_look
+
+
+def end(terminate: object) -> None:
+    try:
+        terminate()  # type: ignore[operator]
+    except Exception as error:
+        log("warning", f"a running model could not be terminated: {error}")
