@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
+from threading import Lock
 from typing import Any, Protocol
 
 
@@ -60,18 +62,20 @@ class Tensor(Protocol):
 
 @dataclass(slots=True)
 class Run:
-    """One call of ``execute``, as the watchdog sees it.
+    """One call of ``execute``, as the watchdog sees it; each worker has one of its own.
 
-    A backend that can end a running model sets ``terminate`` to a function that
-    does it; it is called from another thread. ``state`` is the backend's own and
-    survives from call to call of the same worker.
+    A backend that can end a running model sets ``terminate``, in every call, to a
+    function that does it; it is called from another thread. ``state`` is for the
+    backends, under keys of their own, and survives from call to call.
     """
 
     terminate: Callable[[], None] | None = None
-    state: Any = None
-    terminated: bool = False
-    deadline: float = field(default=float("inf"))
+    state: dict[Any, Any] = field(default_factory=dict)
+    deadline: float = inf
+    """When the call has to be ended (monotonic seconds); infinity between calls."""
     requests: list[Any] = field(default_factory=list)
+    lock: Any = field(default_factory=Lock)
+    """Held while a call ends and while it is terminated, so that the next call is never hit instead."""
 
 
 Outputs = list[Any]

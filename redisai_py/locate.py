@@ -49,6 +49,9 @@ def find_module(environ: Mapping[str, str] = os.environ) -> Path:
     override = environ.get("REDISAI_MODULE")
     path = Path(override).absolute() if override else PACKAGE_DIRECTORY / "redisai.so"
     if path.is_file():
+        # Redis 7 refuses a module without a run bit, which copies and archives lose.
+        if not make_executable(path):
+            raise LocateError(f"{path} may not be executed, and Redis loads no such module (chmod +x)")
         return path
     if override:
         raise LocateError(f"REDISAI_MODULE is {override}, and there is no such file")

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-import threading
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +10,11 @@ import onnxruntime as ort
 
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, parse_device
 
-sys.path.insert(0, str(Path(__file__).parent))
-import protobuf  # noqa: E402
-sys.path.pop(0)
+from . import protobuf
+from .memory import Memory, restate
 
-LIMIT_EXCEEDED = "Onnxruntime memory limit exceeded, memory allocation failed."
-# How onnxruntime says that its arena may not grow.
-ARENA_IS_FULL = re.compile(
-    r"Available memory of \d+ is smaller than requested bytes of \d+|Failed to allocate memory for requested buffer"
-)
 LIBRARY_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 NO_GRAPH = "No graph was found in the protobuf."
-SAME_AS_REQUESTED = 1  # arena growth: by what is asked for, not in powers of two
-ARENA_CHUNK = 1 << 20  # bytes
 
 
 class Backend:
@@ -36,11 +24,7 @@ class Backend:
         self.version = ort.__version__
         self.options = options
         self.cuda = "CUDAExecutionProvider" in ort.get_available_providers()
-        self._lock = threading.Lock()
-        self._used = 0
-        self._accesses = 0
-        if options.memory_limit:
-            limit_memory(options.memory_limit)
+        self.memory = Memory(options.memory_limit, options.report_memory)
 
     def load(self, source: Source) -> Session:
         kind, index = parse_device(source.device)
@@ -53,18 +37,14 @@ class Backend:
         providers: list[Any] = ["CPUExecutionProvider"]
         if kind == "GPU":
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": index or 0}))
+        size = len(source.blob)
+        self.memory.reserve(size)
         try:
             inference = ort.InferenceSession(source.blob, self._session_options(), providers=providers)
         except Exception as error:
+            self.memory.release(size)
             raise translate(error) from error
-        return Session(self, inference, len(source.blob))
-
-    def account(self, used: int, accesses: int) -> None:
-        """Counts memory for INFO: what sessions hold (the size of their models), and how often it changed."""
-        with self._lock:
-            self._used += used
-            self._accesses += accesses
-            self.options.report_memory(self._used, self._accesses)
+        return Session(self, inference, size)
 
     def _session_options(self) -> Any:
         options = ort.SessionOptions()
@@ -78,30 +58,13 @@ class Backend:
         options.add_session_config_entry("session.load_model_format", "ONNX")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        if self.options.memory_limit:
-            options.add_session_config_entry("session.use_env_allocators", "1")
+        self.memory.configure(options)
         return options
 
 
-def limit_memory(limit: int) -> None:
-    """One arena of ``limit`` bytes for all sessions of the process."""
-    arena = ort.OrtArenaCfg(
-        {
-            "max_mem": limit,
-            "arena_extend_strategy": SAME_AS_REQUESTED,
-            "initial_chunk_size_bytes": min(ARENA_CHUNK, limit),
-        }
-    )
-    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(info, arena)
-
-
-def translate(error: Exception) -> Exception:
+def translate(error: Exception) -> BackendError:
     """onnxruntime's error with the text that RedisAI's clients know."""
-    text = LIBRARY_PREFIX.sub("", str(error))
-    if ARENA_IS_FULL.search(text):
-        text = ARENA_IS_FULL.sub(LIMIT_EXCEEDED, text)
-    return BackendError(text)
+    return BackendError(restate(LIBRARY_PREFIX.sub("", str(error))))
 
 
 class Session:
@@ -115,33 +78,42 @@ class Session:
         self._size = size
         self.inputs = [node.name for node in inference.get_inputs()]
         self.outputs = [node.name for node in inference.get_outputs()]
-        self._strings = [node.type == "tensor(string)" for node in inference.get_inputs()]
         self._tensors = [node.type.startswith("tensor(") for node in inference.get_outputs()]
         self._all_tensors = all(self._tensors)
-        self._runs = count()
-        backend.account(size, 1 + len(self.inputs) + len(self.outputs))
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
-        options = run.state
-        if options is None:
-            options = prepare(run)
+        control = run.state.get(Control) or Control()
+        run.state[Control] = run.terminate = control
         names, outputs, infer = self.inputs, self.outputs, self._run
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:
                 feed = {name: as_input(tensor) for name, tensor in zip(names, tensors, strict=True)}
-                results.append(infer(outputs, feed, options))
+                results.append(infer(outputs, feed, control.options))
             except Exception as error:
-                results.append(translate(error))
-                if options.terminate:
-                    options = prepare(run)
+                results.append(self._retry(tensors, error, control))
         if not self._all_tensors:
             self._drop_non_tensors(results)
-        self._backend.account(0, 2 * len(outputs) * len(requests))
+        self._backend.memory.count(0, 2 * len(outputs) * len(requests))
         return results
 
     def close(self) -> None:
-        self._backend.account(-self._size, 1 + len(self.inputs) + len(self.outputs))
+        self._backend.memory.release(self._size)
+
+    def _retry(self, tensors: list[Any], error: Exception, control: Control) -> Outputs | Exception:
+        """What a failed run leads to: once more with a shrunk arena, if it was that, or its error."""
+        memory = self._backend.memory
+        if memory.is_exceeded(error):
+            memory.shrink()
+            try:
+                feed = {name: as_input(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
+                outputs: Outputs = self._run(self.outputs, feed, control.options)
+                return outputs
+            except Exception as again:
+                error = again
+        if control.options.terminate:
+            control.renew()  # the flag stays set, and would end the next run, too
+        return translate(error)
 
     def _drop_non_tensors(self, results: list[Outputs | Exception]) -> None:
         """Replaces sequences and maps by None."""
@@ -151,17 +123,18 @@ class Session:
                 result[:] = [v if is_tensor else None for v, is_tensor in zip(result, self._tensors, strict=True)]
 
 
-def prepare(run: Run) -> Any:
-    """Gives a worker's run fresh RunOptions, through which it can be terminated."""
-    options = ort.RunOptions()
-    options.log_severity_level = 4  # a failed run is the client's business, not the log's
-    run.state = options
+class Control:
+    """A worker's RunOptions, through which its run can be terminated: calling it does that."""
 
-    def terminate() -> None:
-        options.terminate = True
+    def __init__(self) -> None:
+        self.renew()
 
-    run.terminate = terminate
-    return options
+    def renew(self) -> None:
+        self.options = ort.RunOptions()
+        self.options.log_severity_level = 4  # a failed run is the client's business, not the log's
+
+    def __call__(self) -> None:
+        self.options.terminate = True
 
 
 def as_input(tensor: Any) -> Any:

@@ -287,6 +287,11 @@ typedef struct rai_value_types {
 
 extern rai_value_types rai_types;
 
+/* The module's version: major * 10000 + minor * 100 + patch, as text, and the commit. */
+int rai_version_number(void);
+const char *rai_version(void);
+const char *rai_git_sha(void);
+
 rai_settings *rai_config(void);
 rai_backend_info *rai_backend(int32_t backend);
 void rai_log(const char *level, const char *text); /* any thread */

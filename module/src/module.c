@@ -4,8 +4,6 @@
 #include "commands.h"
 #include "internal.h"
 
-enum { MODULE_VERSION = 20000 }; /* major * 10000 + minor * 100 + patch */
-
 rai_command_handlers rai_handlers;
 rai_load_hooks rai_hooks;
 
@@ -27,7 +25,7 @@ static int check_server(RedisModuleCtx *ctx) {
     int version = RedisModule_GetServerVersion();
     RedisModule_Log(ctx, "notice", "Redis version found by RedisAI: %d.%d.%d - oss", version >> 16, version >> 8 & 255,
                     version & 255);
-    RedisModule_Log(ctx, "notice", "RedisAI version %d, git_sha=%s", MODULE_VERSION, RAI_GIT_SHA);
+    RedisModule_Log(ctx, "notice", "RedisAI version %d, git_sha=%s", rai_version_number(), rai_git_sha());
     return REDISMODULE_OK;
 }
 
@@ -40,7 +38,7 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
         return REDISMODULE_ERR;
     }
     if (RedisModule_IsModuleNameBusy("ai")) return REDISMODULE_ERR;
-    RedisModule_SetModuleAttribs(ctx, "ai", MODULE_VERSION, REDISMODULE_APIVER_1);
+    RedisModule_SetModuleAttribs(ctx, "ai", rai_version_number(), REDISMODULE_APIVER_1);
     RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
     rai_log_init(ctx);
     if (check_server(ctx) || rai_watchdog_init() || rai_queues_init(ctx) || rai_interpreter_start(ctx, module_dir, python) ||

@@ -15,6 +15,20 @@ rai_value_types rai_types;
 static rai_backend_info backends[RAI_BACKENDS];
 static RedisModuleCtx *log_context;
 
+int rai_version_number(void) {
+    return RAI_MAJOR * 10000 + RAI_MINOR * 100 + RAI_PATCH;
+}
+
+const char *rai_version(void) {
+    static char text[32];
+    snprintf(text, sizeof(text), "%d.%d.%d", RAI_MAJOR, RAI_MINOR, RAI_PATCH);
+    return text;
+}
+
+const char *rai_git_sha(void) {
+    return RAI_GIT_SHA;
+}
+
 rai_settings *rai_config(void) {
     return &settings;
 }

@@ -15,6 +15,7 @@ from cython.cimports.core import (
     rai_backend,
     rai_backend_name,
     rai_config,
+    rai_git_sha,
     rai_model,
     rai_queue,
     rai_queue_at,
@@ -22,6 +23,7 @@ from cython.cimports.core import (
     rai_queue_worker_cpu,
     rai_statistics_reset,
     rai_types,
+    rai_version,
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdio import snprintf
@@ -54,8 +56,6 @@ from cython.cimports.redis_api import (
 from cython.cimports.redisai_py.eventloop.arguments import is_word
 from cython.cimports.redisai_py.eventloop.keyspace import find_value
 
-VERSION = cython.declare(cython.p_const_char, b"2.0.0")
-GIT_SHA = cython.declare(cython.p_const_char, b"unknown")
 LOW_LEVEL_API_VERSION = cython.declare(cython.int, 1)
 RDB_VERSION = cython.declare(cython.int, 4)
 RUSAGE_THREAD = cython.declare(cython.int, 1)  # of Linux; Cython's posix.resource has no name for it
@@ -92,7 +92,7 @@ def reply_with_versions(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     for backend in range(RAI_BACKENDS):
         loaded += rai_backend(backend).loaded != 0
     RedisModule_ReplyWithArray(ctx, 6 + 2 * loaded)
-    reply_with_text(ctx, b"Version", VERSION)
+    reply_with_text(ctx, b"Version", rai_version())
     reply_with_number(ctx, b"Low level API Version", LOW_LEVEL_API_VERSION)
     reply_with_number(ctx, b"RDB Encoding version", RDB_VERSION)
     for backend in range(RAI_BACKENDS):
@@ -234,11 +234,11 @@ def add_cpu(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
 def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.int) -> cython.void:
     """The five sections of RedisAI, in its order."""
     RedisModule_InfoAddSection(ctx, b"versions")
-    RedisModule_InfoAddFieldCString(ctx, b"RedisAI_version", VERSION)
+    RedisModule_InfoAddFieldCString(ctx, b"RedisAI_version", rai_version())
     RedisModule_InfoAddFieldLongLong(ctx, b"low_level_API_version", LOW_LEVEL_API_VERSION)
     RedisModule_InfoAddFieldLongLong(ctx, b"rdb_version", RDB_VERSION)
     RedisModule_InfoAddSection(ctx, b"git")
-    RedisModule_InfoAddFieldCString(ctx, b"git_sha", GIT_SHA)
+    RedisModule_InfoAddFieldCString(ctx, b"git_sha", rai_git_sha())
     RedisModule_InfoAddSection(ctx, b"load_time_configs")
     RedisModule_InfoAddFieldLongLong(
         ctx, b"threads_per_queue", rai_config().threads_per_queue if rai_config().threads_per_queue else 1

@@ -52,6 +52,7 @@ from cython.cimports.core import (
     rai_tensor_release,
     rai_tensor_retain,
     rai_types,
+    rai_version_number,
 )
 from cython.cimports.libc.stdint import INT64_MAX, int32_t, int64_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset, strcmp, strlen
@@ -96,7 +97,6 @@ from cython.cimports.redis_api import (
 from cython.cimports.redisai_py.eventloop.models import chunk_count, load_in_background
 
 ENCODING_VERSION = cython.declare(cython.int, 4)
-MODULE_VERSION = cython.declare(cython.int, 20000)
 
 # The DLPack type codes of each dtype, and its bits; STRING has a code of RedisAI's own.
 CODES = cython.declare(uint64_t[10], [2, 2, 0, 0, 0, 0, 1, 1, 6, 7])
@@ -264,7 +264,7 @@ def load_tensor(io: cython.pointer(RedisModuleIO), version: cython.int) -> cytho
             io,
             b"warning",
             b"Failed loading tensor, RedisAI version (%d) is not forward compatible.",
-            MODULE_VERSION,
+            rai_version_number(),
         )
         return cython.NULL
     tensor = load_current_tensor(io) if version == ENCODING_VERSION else load_old_tensor(io)
@@ -515,7 +515,7 @@ def load_model(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython
             io,
             b"warning",
             b"Failed loading model, RedisAI version (%d) is not forward compatible.",
-            MODULE_VERSION,
+            rai_version_number(),
         )
         return cython.NULL
     model = load_model_fields(io, version)

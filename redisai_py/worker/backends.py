@@ -49,9 +49,9 @@ def find_file(path: str) -> Path:
 
 
 def import_file(file: Path) -> ModuleType:
-    """Imports a backend's file under a name of its own."""
+    """Imports a backend's file under a name of its own, as a package: it may import its neighbours relatively."""
     name = "redisai_backend_" + file.name.split(".")[0]
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
     if spec is None or spec.loader is None:
         raise BackendLoadError(f"{file} is not a Python module")
     module = importlib.util.module_from_spec(spec)

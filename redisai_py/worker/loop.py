@@ -79,7 +79,9 @@ class Device:
                 results = batch.model.execute(inputs, run)
         except Exception as error:  # a backend that breaks its protocol fails its requests only
             results = [error] * len(requests)
-        run.deadline = inf
+        with run.lock:
+            run.deadline = inf
+            run.terminate = None
         seconds = monotonic() - started
         run.requests = []
         # Each request of a merged batch counts the whole run, otherwise its share of the time.

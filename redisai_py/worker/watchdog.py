@@ -29,18 +29,22 @@ def check() -> float:
     now = monotonic()
     next_look = inf
     for run in list(_runs):
-        deadline, requests, terminate = run.deadline, run.requests, run.terminate
-        if deadline == inf or terminate is None:
-            continue
-        if now >= deadline or (requests and all(request.cancelled for request in requests)):
-            end(terminate)
-            deadline = now + LIMIT  # in case the framework does not react: ask again
-        next_look = min(next_look, deadline)
+        with run.lock:
+            if run.deadline == inf:
+                continue
+            requests = run.requests
+            if now >= run.deadline or (requests and all(request.cancelled for request in requests)):
+                end(run)
+                run.deadline = now + LIMIT  # in case the framework does not react: ask again
+            next_look = min(next_look, run.deadline)
     return next_look
 
 
-def end(terminate: object) -> None:
+def end(run: Run) -> None:
+    """Asks the backend to end a run; not every framework can."""
+    if run.terminate is None:
+        return
     try:
-        terminate()  # type: ignore[operator]
+        run.terminate()
     except Exception as error:
         log("warning", f"a running model could not be terminated: {error}")

@@ -1,0 +1,314 @@
+"""The scheduler's laws, checked on random histories of pushes, turns, completions and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from redisai_py.worker.scheduler import SHORT, Batch, Scheduler
+
+
+@dataclass(eq=False)
+class Model:
+    batch_size: int = 0
+    min_batch_size: int = 0
+    min_batch_timeout: float = 0.0
+    line: Any = None
+
+
+@dataclass(eq=False)
+class Request:
+    id: int
+    model: Model
+    rows: int = 1
+    enqueued: float = 0.0
+    deadline: float = inf
+    shape: tuple[int, ...] = (4,)
+    fate: list[str] = field(default_factory=list)
+
+    def signature(self) -> tuple[int, ...]:
+        return self.shape
+
+
+def ids(batch: Batch[Request] | None) -> list[int]:
+    assert batch is not None
+    return [request.id for request in batch.requests]
+
+
+def measured(scheduler: Scheduler[Request], model: Model, seconds: float) -> None:
+    """Lets the scheduler know a model's run time."""
+    scheduler.push(Request(-1, model))
+    batch = scheduler.next(0.0)
+    assert batch is not None
+    scheduler.finished(batch, seconds, 1)
+
+
+# ---- single behaviours ------------------------------------------------------------
+
+
+def test_requests_of_an_unmeasured_model_leave_one_at_a_time_in_order() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    model = Model()
+    for i in range(3):
+        scheduler.push(Request(i, model))
+    assert [ids(scheduler.next(0.0)) for _ in range(3)] == [[0], [1], [2]]
+    assert scheduler.next(0.0) is None
+
+
+def test_tiny_requests_leave_together_but_are_not_merged() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    model = Model()
+    measured(scheduler, model, SHORT / 10)
+    for i in range(50):
+        scheduler.push(Request(i, model))
+    batch = scheduler.next(0.0)
+    assert ids(batch) == list(range(10))
+    assert batch is not None and not batch.merged
+
+
+def test_a_short_model_keeps_one_worker_and_a_long_one_gets_all() -> None:
+    for seconds, expected in ((SHORT / 2, 1), (SHORT * 2, 4)):
+        scheduler: Scheduler[Request] = Scheduler(workers=4)
+        model = Model()
+        measured(scheduler, model, seconds)
+        for i in range(20):
+            scheduler.push(Request(i, model))
+        running = 0
+        while scheduler.next(0.0) is not None:
+            running += 1
+        assert running == expected
+
+
+def test_a_batch_is_never_larger_than_batchsize() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=5)
+    for i, rows in enumerate((2, 2, 2)):
+        scheduler.push(Request(i, model, rows=rows))
+    assert ids(scheduler.next(0.0)) == [0, 1]
+
+
+def test_a_request_larger_than_batchsize_runs_alone() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=4)
+    scheduler.push(Request(0, model, rows=9))
+    scheduler.push(Request(1, model))
+    batch = scheduler.next(0.0)
+    assert ids(batch) == [0]
+    assert batch is not None and not batch.merged
+
+
+def test_only_equal_signatures_are_merged() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    model = Model(batch_size=8)
+    for i, shape in enumerate(((4,), (5,), (4,), (5,))):
+        scheduler.push(Request(i, model, shape=shape))
+    assert ids(scheduler.next(0.0)) == [0, 2]
+    assert ids(scheduler.next(0.0)) == [1, 3]
+
+
+def test_requests_without_a_common_first_dimension_are_not_merged() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    model = Model(batch_size=8)
+    scheduler.push(Request(0, model, rows=0))
+    scheduler.push(Request(1, model, rows=1))
+    assert ids(scheduler.next(0.0)) == [0]
+
+
+def test_minbatchsize_waits_for_rows_and_then_goes_at_once() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=8, min_batch_size=3)
+    scheduler.push(Request(0, model))
+    scheduler.push(Request(1, model))
+    assert scheduler.next(1000.0) is None
+    assert scheduler.wake_at() == inf
+    scheduler.push(Request(2, model))
+    assert ids(scheduler.next(1000.0)) == [0, 1, 2]
+
+
+def test_minbatchtimeout_ends_the_wait() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=8, min_batch_size=3, min_batch_timeout=0.5)
+    scheduler.push(Request(0, model, enqueued=1.0))
+    assert scheduler.next(1.0) is None
+    assert scheduler.wake_at() == 1.5
+    assert ids(scheduler.next(1.5)) == [0]
+
+
+def test_a_model_that_waits_does_not_hold_up_another() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler.push(Request(0, Model(batch_size=8, min_batch_size=8)))
+    scheduler.push(Request(1, Model()))
+    assert ids(scheduler.next(0.0)) == [1]
+
+
+def test_a_deadline_that_passed_takes_the_request_out() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=8, min_batch_size=8)
+    scheduler.push(Request(0, model, deadline=2.0))
+    assert scheduler.wake_at() == 2.0
+    assert scheduler.expired(2.0) == []
+    assert [request.id for request in scheduler.expired(2.1)] == [0]
+    assert len(scheduler) == 0 and scheduler.wake_at() == inf
+
+
+def test_a_cancelled_request_never_leaves() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model()
+    for i in range(3):
+        scheduler.push(Request(i, model))
+    cancelled = scheduler.cancel(1)
+    assert cancelled is not None and cancelled.id == 1
+    assert scheduler.cancel(1) is None
+    assert ids(scheduler.next(0.0)) == [0]
+
+
+def test_a_busy_model_whose_wait_is_over_does_not_ask_for_a_wake_up() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=2, min_batch_size=2, min_batch_timeout=1.0)
+    for i in range(3):
+        scheduler.push(Request(i, model))
+    batch = scheduler.next(0.0)
+    assert ids(batch) == [0, 1]
+    assert scheduler.wake_at() == inf  # nothing can start before the running batch is done
+    assert batch is not None
+    scheduler.finished(batch, 0.01, 1)
+    assert scheduler.wake_at() == 1.0
+
+
+# ---- all laws on random histories ------------------------------------------------------
+
+MODELS = st.builds(
+    Model,
+    batch_size=st.sampled_from([0, 0, 1, 3, 8]),
+    min_batch_size=st.sampled_from([0, 0, 2, 5]),
+    min_batch_timeout=st.sampled_from([0.0, 0.01, 1.0]),
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("push"),
+            st.integers(0, 2),  # model
+            st.integers(0, 9),  # rows
+            st.sampled_from([inf, inf, 0.0, 0.02, 3.0]),  # time to live
+            st.sampled_from([(4,), (5,)]),
+        ),
+        st.tuples(st.just("next")),
+        st.tuples(st.just("finish"), st.floats(1e-6, 1e-2)),
+        st.tuples(st.just("cancel"), st.integers(0, 40)),
+        st.tuples(st.just("sleep"), st.floats(0.0, 0.5)),
+        st.tuples(st.just("expire")),
+    ),
+    max_size=120,
+)
+
+
+class History:
+    """Plays steps against a scheduler and checks every law as it goes."""
+
+    def __init__(self, models: list[Model], workers: int) -> None:
+        self.models = models
+        self.workers = workers
+        self.scheduler: Scheduler[Request] = Scheduler(workers)
+        self.now = 0.0
+        self.requests: list[Request] = []
+        self.running: list[Batch[Request]] = []
+        self.left: dict[tuple[int, tuple[int, ...]], int] = {}  # last id that left, by model and signature
+
+    def push(self, index: int, rows: int, time_to_live: float, shape: tuple[int, ...]) -> None:
+        model = self.models[index % len(self.models)]
+        request = Request(len(self.requests), model, rows, self.now, self.now + time_to_live, shape)
+        self.requests.append(request)
+        self.scheduler.push(request)
+
+    def next(self) -> bool:
+        batch = self.scheduler.next(self.now)
+        if batch is None:
+            return False
+        model, requests = batch.model, batch.requests
+        assert requests and all(request.model is model for request in requests)
+        for request in requests:
+            request.fate.append("ran")
+        if batch.merged:
+            rows = sum(request.rows for request in requests)
+            assert rows <= model.batch_size, "a batch is larger than BATCHSIZE"
+            assert len({request.shape for request in requests}) == 1
+            waited_enough = model.min_batch_timeout and self.now >= requests[0].enqueued + model.min_batch_timeout
+            assert rows >= model.min_batch_size or waited_enough
+        for request in requests:
+            if model.batch_size == 0 or request.rows:
+                key = (id(model), request.shape if model.batch_size else ())
+                assert self.left.get(key, -1) < request.id, "a request overtook an older one"
+                self.left[key] = request.id
+        self.running.append(batch)
+        assert sum(other.model is model for other in self.running) <= self.workers
+        return True
+
+    def finish(self, seconds: float) -> None:
+        if self.running:
+            batch = self.running.pop(0)
+            self.scheduler.finished(batch, seconds, 1 if batch.merged else len(batch.requests))
+
+    def cancel(self, request_id: int) -> None:
+        request = self.scheduler.cancel(request_id)
+        if request is not None:
+            request.fate.append("cancelled")
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def expire(self) -> None:
+        for request in self.scheduler.expired(self.now):
+            assert request.deadline < self.now
+            request.fate.append("expired")
+        waiting = [request for request in self.requests if not request.fate]
+        assert all(request.deadline >= self.now for request in waiting), "a request waits past its deadline"
+
+    def drain(self) -> None:
+        """Runs until nothing is left that time or free workers could bring out."""
+        for _ in range(10_000):
+            self.expire()
+            if self.next():
+                continue
+            if self.running:
+                self.finish(1e-3)
+            elif self.scheduler.wake_at() < inf:
+                self.now = max(self.now, self.scheduler.wake_at()) + 1e-9
+            else:
+                return
+        raise AssertionError("the scheduler does not come to rest")
+
+
+@settings(max_examples=300, deadline=None)
+@given(models=st.lists(MODELS, min_size=1, max_size=3), workers=st.integers(1, 3), steps=STEPS)
+def test_every_law_holds_on_every_history(models: list[Model], workers: int, steps: list[tuple[Any, ...]]) -> None:
+    for model in models:  # Redis refuses MINBATCHSIZE without BATCHSIZE, and MINBATCHTIMEOUT without MINBATCHSIZE
+        model.min_batch_size = model.min_batch_size if model.batch_size else 0
+        model.min_batch_timeout = model.min_batch_timeout if model.min_batch_size else 0.0
+        model.line = None
+    history = History(models, workers)
+    for name, *arguments in steps:
+        getattr(history, name)(*arguments)
+    history.drain()
+    for request in history.requests:
+        if not request.fate:  # only a batch that may wait for ever may still wait
+            assert request.model.min_batch_size > 0 and request.model.min_batch_timeout == 0
+        else:
+            assert len(request.fate) == 1, "a request left more than once"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_has_ready_says_whether_next_would_give_something(workers: int) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers)
+    assert not scheduler.has_ready(0.0)
+    model = Model(batch_size=4, min_batch_size=2)
+    scheduler.push(Request(0, model))
+    assert not scheduler.has_ready(0.0)
+    scheduler.push(Request(1, model))
+    assert scheduler.has_ready(0.0)
+    scheduler.next(0.0)
+    assert not scheduler.has_ready(0.0)
