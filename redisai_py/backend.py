@@ -16,6 +16,8 @@ from math import inf
 from threading import Lock
 from typing import Any, Protocol
 
+import numpy as np
+
 
 class BackendError(Exception):
     """An error whose text is sent to the client as it stands; begin it with ``ERR `` as a rule."""
@@ -109,6 +111,18 @@ class Backend(Protocol):
 
     def load(self, source: Source) -> Session:
         """Creates a session; raises BackendError, or any exception, whose text the client gets."""
+
+
+def as_array(tensor: Any) -> np.ndarray[Any, Any]:
+    """A stored tensor as a numpy array of its shape that shares its memory.
+
+    STRING becomes a copy, an array of bytes (dtype ``S``). An array, such as a
+    batch that was concatenated already, is returned as it is.
+    """
+    if isinstance(tensor, np.ndarray) or not tensor.is_string:
+        array: np.ndarray[Any, Any] = np.asarray(tensor)
+        return array
+    return np.array(tensor.elements(), dtype="S").reshape(tensor.shape)
 
 
 def parse_device(device: str) -> tuple[str, int | None]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
-import numpy as np
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a server sends nothing anywhere and keeps no database about it
+
 import onnxruntime as ort
 
-from redisai_py.backend import BackendError, Options, Outputs, Run, Source, parse_device
+from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
 
 from . import protobuf
 from .memory import Memory, restate
@@ -72,8 +74,8 @@ class Session:
 
     def __init__(self, backend: Backend, inference: Any, size: int) -> None:
         self._backend = backend
-        self._inference = inference
-        # The public run() checks the names of every feed again, for 1.5 us a call; they come from here.
+        # What is below the public class: its run() checks the names of every feed again, for
+        # 1.5 us a call, though they come from here; and it keeps the model's bytes for ever.
         self._run = getattr(inference, "_sess", inference).run
         self._size = size
         self.inputs = [node.name for node in inference.get_inputs()]
@@ -88,7 +90,7 @@ class Session:
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:
-                feed = {name: as_input(tensor) for name, tensor in zip(names, tensors, strict=True)}
+                feed = {name: as_array(tensor) for name, tensor in zip(names, tensors, strict=True)}
                 results.append(infer(outputs, feed, control.options))
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
@@ -106,7 +108,7 @@ class Session:
         if memory.is_exceeded(error):
             memory.shrink()
             try:
-                feed = {name: as_input(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
+                feed = {name: as_array(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
                 outputs: Outputs = self._run(self.outputs, feed, control.options)
                 return outputs
             except Exception as again:
@@ -135,11 +137,3 @@ class Control:
 
     def __call__(self) -> None:
         self.options.terminate = True
-
-
-def as_input(tensor: Any) -> Any:
-    """A tensor as onnxruntime takes it: a numpy array that shares its memory, or one of str."""
-    if isinstance(tensor, np.ndarray) or not tensor.is_string:
-        return np.asarray(tensor)
-    elements = np.array([element.decode(errors="surrogateescape") for element in tensor.elements()], dtype=object)
-    return elements.reshape(tensor.shape)

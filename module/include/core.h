@@ -124,7 +124,7 @@ typedef struct rai_model {
     rai_statistics statistics;
     void *session;
     char *error;
-    rai_job *waiting;     /* executions that wait for state to leave LOADING */
+    rai_job *waiting;       /* executions that wait for state to leave LOADING */
     RedisModuleString *key; /* the name under which the keyspace last held it */
     struct rai_model *previous;
     struct rai_model *next;
@@ -143,6 +143,7 @@ void rai_blob_own(rai_blob *blob, char *data, size_t length);
  * the caller frees with RedisModule_Free (a slice across chunks). */
 const char *rai_blob_slice(const rai_blob *blob, size_t offset, size_t length, char **owned);
 rai_blob *rai_blob_retain(rai_blob *blob);
+void rai_blob_release(rai_blob *blob);
 rai_names *rai_names_new(int64_t count);
 void rai_names_set(rai_names *names, int64_t index, const char *name, size_t length);
 void rai_names_free(rai_names *names);
@@ -171,7 +172,7 @@ typedef enum rai_job_kind {
     RAI_JOB_EXECUTE, /* run a model for a client */
     RAI_JOB_LOAD,    /* create a model's session */
     RAI_JOB_BACKEND, /* load a backend */
-    RAI_JOB_RELEASE  /* drop a session */
+    RAI_JOB_RELEASE  /* drop a session and a blob */
 } rai_job_kind;
 
 /* A unit of work for a worker. Between push and complete it belongs to the
@@ -188,17 +189,18 @@ struct rai_job {
     RedisModuleBlockedClient *client; /* NULL: nobody waits, or the event loop does */
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
-    int64_t enqueued_us; /* CLOCK_MONOTONIC */
-    int64_t timeout_ms;  /* 0: none */
-    char *error;         /* one line, with its code; NULL: success */
+    int64_t enqueued_us;  /* CLOCK_MONOTONIC */
+    int64_t timeout_ms;   /* 0: none */
+    char *error;          /* one line, with its code; NULL: success */
     int32_t first_output; /* position of the first output key in the command */
     int32_t input_count;
     int32_t output_count;
     rai_tensor **inputs;
     rai_tensor **outputs;
-    int32_t backend;    /* RAI_JOB_BACKEND */
-    char *path;         /* RAI_JOB_BACKEND; NULL: the default path */
-    void *session;      /* RAI_JOB_RELEASE */
+    int32_t backend; /* RAI_JOB_BACKEND */
+    char *path;      /* RAI_JOB_BACKEND; NULL: the default path */
+    void *session;   /* RAI_JOB_RELEASE; may be NULL */
+    rai_blob *blob;  /* RAI_JOB_RELEASE; may be NULL */
 };
 
 /* A job with room for its inputs and outputs. References belong to the job. */

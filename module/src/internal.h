@@ -21,13 +21,13 @@ int rai_watchdog_init(void);
 
 /* interpreter.c */
 int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const char *python);
-void rai_serve_queue(rai_queue *queue);             /* body of a worker thread */
-int64_t rai_check_runs(int64_t now_us);             /* body of the watchdog's turn */
+void rai_serve_queue(rai_queue *queue); /* body of a worker thread */
+int64_t rai_check_runs(int64_t now_us); /* body of the watchdog's turn */
 
 /* settings.c */
 void rai_log_init(RedisModuleCtx *ctx);
 
-/* Starts a detached thread of 16 MiB stack with all signals blocked. 0: done. */
+/* Starts a detached thread of 16 MiB stack that handles no signals but its own crash. 0: done. */
 int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, const char *name);
 
 #endif

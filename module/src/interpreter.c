@@ -14,16 +14,16 @@
 #include "internal.h"
 
 /* The compiled modules that are linked into this library. */
-#define COMPILED_MODULES(MODULE)            \
-    MODULE(eventloop, arguments)            \
-    MODULE(eventloop, keyspace)             \
-    MODULE(eventloop, tensors)              \
-    MODULE(eventloop, models)               \
-    MODULE(eventloop, execution)            \
-    MODULE(eventloop, configuration)        \
-    MODULE(eventloop, information)          \
-    MODULE(eventloop, persistence)          \
-    MODULE(worker, native)                  \
+#define COMPILED_MODULES(MODULE)     \
+    MODULE(eventloop, arguments)     \
+    MODULE(eventloop, keyspace)      \
+    MODULE(eventloop, tensors)       \
+    MODULE(eventloop, models)        \
+    MODULE(eventloop, execution)     \
+    MODULE(eventloop, configuration) \
+    MODULE(eventloop, information)   \
+    MODULE(eventloop, persistence)   \
+    MODULE(worker, native)           \
     MODULE(worker, _core)
 
 #define DECLARE(package, name) PyMODINIT_FUNC PyInit_##name(void);
@@ -88,19 +88,24 @@ static int import_event_loop(const char *module_dir) {
     PyObject *root = PyUnicode_DecodeFSDefaultAndSize(module_dir, slash ? slash - module_dir : 0);
     if (!path || !root || PyList_Insert(path, 0, root) != 0) return -1;
     Py_DECREF(root);
-#define IMPORT(package, name)                                                               \
-    if (strcmp(#package, "eventloop") == 0) {                                               \
-        PyObject *imported = PyImport_ImportModule("redisai_py." #package "." #name);       \
-        if (!imported) return -1;                                                           \
-        Py_DECREF(imported);                                                                \
+    /* The finder that lets the import system see the modules linked into this library. */
+    PyObject *finder = PyImport_ImportModule("redisai_py.linked");
+    if (!finder) return -1;
+    Py_DECREF(finder);
+#define IMPORT(package, name)                                                         \
+    if (strcmp(#package, "eventloop") == 0) {                                         \
+        PyObject *imported = PyImport_ImportModule("redisai_py." #package "." #name); \
+        if (!imported) return -1;                                                     \
+        Py_DECREF(imported);                                                          \
     }
     COMPILED_MODULES(IMPORT)
     return 0;
 }
 
 int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const char *python) {
-#define APPEND(package, name) \
-    if (PyImport_AppendInittab("redisai_py." #package "." #name, PyInit_##name) != 0) return fail(ctx, "no memory", NULL);
+#define APPEND(package, name)                                                         \
+    if (PyImport_AppendInittab("redisai_py." #package "." #name, PyInit_##name) != 0) \
+        return fail(ctx, "no memory", NULL);
     COMPILED_MODULES(APPEND)
     PyStatus status = initialize(python);
     if (PyStatus_Exception(status)) return fail(ctx, status.func ? status.func : "interpreter", status.err_msg);

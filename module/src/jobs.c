@@ -47,6 +47,7 @@ void rai_job_free(rai_job *job) {
     for (int32_t i = 0; i < job->input_count; i++) rai_tensor_release(job->inputs[i]);
     for (int32_t i = 0; i < job->output_count; i++) rai_tensor_release(job->outputs[i]);
     rai_model_release(job->model);
+    rai_blob_release(job->blob);
     RedisModule_Free(job->error);
     RedisModule_Free(job->path);
     RedisModule_Free(job);
@@ -136,10 +137,15 @@ void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisMo
 }
 
 void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    rai_model *model = job->model;
     block(ctx, job, reply);
-    int loading = __atomic_load_n(&job->model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_LOADING;
-    if (loading && rai_model_park(job->model, job)) return;
-    rai_queue_push_soon(job->model->queue, job);
+    if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_LOADING && rai_model_park(model, job)) return;
+    if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_FAILED) {
+        rai_job_fail(job, model->error, strlen(model->error));
+        rai_jobs_complete(&job, 1);
+    } else {
+        rai_queue_push_soon(model->queue, job);
+    }
 }
 
 void rai_job_spawn(rai_job *job, rai_queue *queue) {

@@ -6,6 +6,8 @@
 
 #include "internal.h"
 
+enum { LARGE_BLOB = 1 << 20 }; /* bytes that are freed elsewhere */
+
 static const char *const backend_names[RAI_BACKENDS] = {"TF", "TFLITE", "TORCH", "ONNX"};
 
 static int64_t live_models;
@@ -79,7 +81,7 @@ rai_blob *rai_blob_retain(rai_blob *blob) {
     return blob;
 }
 
-static void blob_release(rai_blob *blob) {
+void rai_blob_release(rai_blob *blob) {
     if (blob == NULL || __atomic_sub_fetch(&blob->refcount, 1, __ATOMIC_ACQ_REL) > 0) return;
     for (int64_t i = 0; i < blob->chunk_count; i++) {
         rai_chunk *chunk = &blob->chunks[i];
@@ -144,15 +146,18 @@ rai_model *rai_model_retain(rai_model *model) {
 }
 
 /* The session is a Python object, and whoever drops the last reference must not
- * wait for Python: a job carries the session to a worker. */
+ * wait for Python; giving hundreds of megabytes back to the system takes tens of
+ * milliseconds. So a job carries the session, and the blob, to a worker. */
 void rai_model_release(rai_model *model) {
     if (model == NULL || __atomic_sub_fetch(&model->refcount, 1, __ATOMIC_ACQ_REL) > 0) return;
-    if (model->session != NULL) {
+    if (model->session != NULL || (model->blob && model->blob->length > LARGE_BLOB)) {
         rai_job *job = rai_job_new(RAI_JOB_RELEASE, NULL, 0, 0);
         job->session = model->session;
+        job->blob = model->blob;
         rai_job_spawn(job, rai_control_queue());
+    } else {
+        rai_blob_release(model->blob);
     }
-    blob_release(model->blob);
     rai_names_free(model->inputs);
     rai_names_free(model->outputs);
     rai_names_free(model->retired[0]);

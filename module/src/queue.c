@@ -51,9 +51,9 @@ struct rai_queue {
     int in_soon_list;
 };
 
-static rai_queue *queues;       /* in order of creation; only ever appended to */
-static rai_queue *control;      /* loads models and backends; one worker, in order */
-static rai_queue *soon_queues;  /* event loop only */
+static rai_queue *queues;      /* in order of creation; only ever appended to */
+static rai_queue *control;     /* loads models and backends; one worker, in order */
+static rai_queue *soon_queues; /* event loop only */
 static int handover_before_sleep;
 
 static int64_t usable_cores(void) {

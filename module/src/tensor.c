@@ -10,7 +10,7 @@
 #include "internal.h"
 
 enum {
-    DATA_ALIGNMENT = 64,              /* what DLPack consumers expect; TensorFlow aborts on less */
+    DATA_ALIGNMENT = 64,         /* what DLPack consumers expect; TensorFlow aborts on less */
     PROBED_ALLOCATION = 64 << 20 /* bytes above which a failing allocation is worth a probe */
 };
 
@@ -82,7 +82,8 @@ rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int
     size_t header = sizeof(rai_tensor) + (size_t)ndim * sizeof(int64_t);
     if (dtype == RAI_STRING) header += (size_t)length * sizeof(int64_t);
     size_t bytes;
-    if (__builtin_add_overflow(header + DATA_ALIGNMENT, (size_t)byte_length, &bytes) || bytes > PTRDIFF_MAX) return NULL;
+    if (__builtin_add_overflow(header + DATA_ALIGNMENT, (size_t)byte_length, &bytes) || bytes > PTRDIFF_MAX)
+        return NULL;
     rai_tensor *tensor = allocate(bytes, zeroed);
     if (tensor == NULL) return NULL;
     tensor->refcount = 1;

@@ -1,4 +1,4 @@
-/* Starting threads that neither see Redis' signals nor outlive the process. */
+/* Starting threads that leave Redis' signals to its main thread. */
 #define _GNU_SOURCE
 #include <signal.h>
 
@@ -13,6 +13,9 @@ int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, c
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
+    /* A crash is raised in the thread that crashes: Redis is to report it. */
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++) sigdelset(&all, crashes[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(thread, &attributes, body, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

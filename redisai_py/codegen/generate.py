@@ -57,8 +57,7 @@ typedef struct RedisModuleTypeMethods {
 """
 
 STANDARD_TYPES = "".join(
-    f"typedef int {name};\n"
-    for name in ("int32_t", "int64_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "size_t")
+    f"typedef int {name};\n" for name in ("int32_t", "int64_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "size_t")
 )
 
 
@@ -71,16 +70,27 @@ def callback_declarations() -> str:
 
 
 def redis_api_header() -> str:
-    lines = [f"/* {NOTICE} */", "#ifndef REDIS_API_H", "#define REDIS_API_H", "",
-             "#include <stddef.h>", "#include <stdint.h>", ""]
+    lines = [
+        f"/* {NOTICE} */",
+        "#ifndef REDIS_API_H",
+        "#define REDIS_API_H",
+        "",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        "",
+    ]
     lines += [f"#define {name} {value}" for name, value in CONSTANTS.items()]
     lines += ["", opaque_declarations(), callback_declarations(), STRUCTURES]
     for f in FUNCTIONS:
         lines.append(f"extern {f.returns} (*RedisModule_{f.name})({f.parameters or 'void'});")
-    lines += ["",
-              "/* Resolves every function through the context that OnLoad receives. Returns NULL,",
-              " * or the name of a required function that this server does not have. */",
-              "const char *redis_api_resolve(RedisModuleCtx *ctx);", "", "#endif"]
+    lines += [
+        "",
+        "/* Resolves every function through the context that OnLoad receives. Returns NULL,",
+        " * or the name of a required function that this server does not have. */",
+        "const char *redis_api_resolve(RedisModuleCtx *ctx);",
+        "",
+        "#endif",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -88,23 +98,32 @@ def redis_api_source() -> str:
     lines = [f"/* {NOTICE} */", '#include "redis_api.h"', ""]
     for f in FUNCTIONS:
         lines.append(f"{f.returns} (*RedisModule_{f.name})({f.parameters or 'void'});")
-    lines += ["", "static const struct {", "    const char *name;", "    void **pointer;", "    int required;",
-              "} symbols[] = {"]
+    lines += [
+        "",
+        "static const struct {",
+        "    const char *name;",
+        "    void **pointer;",
+        "    int required;",
+        "} symbols[] = {",
+    ]
     for f in FUNCTIONS:
         level = tuple(int(part) for part in f.since.split("."))
         required = int(level <= REQUIRED_LEVEL)
         lines.append(f'    {{"RedisModule_{f.name}", (void **)&RedisModule_{f.name}, {required}}},')
-    lines += ["};", "",
-              "const char *redis_api_resolve(RedisModuleCtx *ctx) {",
-              "    /* The first member of the context passed to OnLoad is the look-up function. */",
-              "    int (*get_api)(const char *, void **) = *(int (**)(const char *, void **))ctx;",
-              "    for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {",
-              "        if (get_api(symbols[i].name, symbols[i].pointer) == REDISMODULE_OK) continue;",
-              "        *symbols[i].pointer = NULL;",
-              "        if (symbols[i].required) return symbols[i].name;",
-              "    }",
-              "    return NULL;",
-              "}"]
+    lines += [
+        "};",
+        "",
+        "const char *redis_api_resolve(RedisModuleCtx *ctx) {",
+        "    /* The first member of the context passed to OnLoad is the look-up function. */",
+        "    int (*get_api)(const char *, void **) = *(int (**)(const char *, void **))ctx;",
+        "    for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {",
+        "        if (get_api(symbols[i].name, symbols[i].pointer) == REDISMODULE_OK) continue;",
+        "        *symbols[i].pointer = NULL;",
+        "        if (symbols[i].required) return symbols[i].name;",
+        "    }",
+        "    return NULL;",
+        "}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -113,7 +132,7 @@ def parse(declarations: str, known_types: str) -> list[c_ast.Node]:
     known = STANDARD_TYPES + known_types
     prelude = c_parser.CParser().parse(known).ext
     nodes: list[c_ast.Node] = c_parser.CParser().parse(known + "\n" + declarations).ext
-    return nodes[len(prelude):]
+    return nodes[len(prelude) :]
 
 
 def to_pxd(declarations: str, header: str, known_types: str = "", includes: str = "") -> str:
@@ -129,11 +148,18 @@ def to_pxd(declarations: str, header: str, known_types: str = "", includes: str 
     def structure(name: str, members: list[c_ast.Node] | None) -> list[str]:
         if members is None and name in completed:
             return [f"    ctypedef struct {name}"]
-        return [f"    ctypedef struct {name}:", *(f"        {plain(m)}" for m in members or ()),
-                *(["        pass"] if not members else [])]
+        return [
+            f"    ctypedef struct {name}:",
+            *(f"        {plain(m)}" for m in members or ()),
+            *(["        pass"] if not members else []),
+        ]
 
-    out = [f"# {NOTICE}", "from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t", includes,
-           f'cdef extern from "{header}" nogil:']
+    out = [
+        f"# {NOTICE}",
+        "from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t",
+        includes,
+        f'cdef extern from "{header}" nogil:',
+    ]
     for node in nodes:
         target = node.type.type if isinstance(node, c_ast.Typedef) else node.type
         if isinstance(target, c_ast.Struct) and isinstance(node, c_ast.Typedef):
@@ -151,16 +177,20 @@ def to_pxd(declarations: str, header: str, known_types: str = "", includes: str 
 
 def redis_api_pxd() -> str:
     declarations = opaque_declarations() + callback_declarations() + STRUCTURES
-    declarations += "".join(
-        f"{f.returns} RedisModule_{f.name}({f.parameters or 'void'});\n" for f in FUNCTIONS
-    )
+    declarations += "".join(f"{f.returns} RedisModule_{f.name}({f.parameters or 'void'});\n" for f in FUNCTIONS)
     text = to_pxd(declarations, "redis_api.h")
     return text + "".join(f"    int {name}\n" for name in CONSTANTS)
 
 
 def command_table() -> str:
-    lines = [f"/* {NOTICE} */", "#ifndef COMMAND_TABLE_H", "#define COMMAND_TABLE_H", "",
-             "/* COMMAND(handler, name, flags, first key, last key, key step) */", "#define COMMAND_TABLE(COMMAND) \\"]
+    lines = [
+        f"/* {NOTICE} */",
+        "#ifndef COMMAND_TABLE_H",
+        "#define COMMAND_TABLE_H",
+        "",
+        "/* COMMAND(handler, name, flags, first key, last key, key step) */",
+        "#define COMMAND_TABLE(COMMAND) \\",
+    ]
     for c in COMMANDS:
         first, last, step = c.keys
         lines.append(f'    COMMAND({c.handler}, "{c.name}", "{" ".join(c.flags)}", {first}, {last}, {step}) \\')
@@ -170,8 +200,12 @@ def command_table() -> str:
 
 def command_pxd() -> str:
     """The table of handlers that the compiled event-loop modules fill in."""
-    lines = [f"# {NOTICE}", "from redis_api cimport RedisModuleCmdFunc, RedisModuleCtx, RedisModuleString", 'cdef extern from "commands.h" nogil:',
-             "    ctypedef struct rai_command_handlers:"]
+    lines = [
+        f"# {NOTICE}",
+        "from redis_api cimport RedisModuleCmdFunc, RedisModuleCtx, RedisModuleString",
+        'cdef extern from "commands.h" nogil:',
+        "    ctypedef struct rai_command_handlers:",
+    ]
     lines += [f"        RedisModuleCmdFunc {c.handler}" for c in COMMANDS]
     lines += [
         "    rai_command_handlers rai_handlers",

@@ -50,7 +50,9 @@ CALLBACKS = (
     Callback("void", "RedisModuleFreePrivDataFunc", "RedisModuleCtx *ctx, void *private_data"),
     Callback("void", "RedisModuleDisconnectFunc", "RedisModuleCtx *ctx, RedisModuleBlockedClient *client"),
     Callback("void", "RedisModuleInfoFunc", "RedisModuleInfoCtx *ctx, int for_crash_report"),
-    Callback("int", "RedisModuleNotificationFunc", "RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key"),
+    Callback(
+        "int", "RedisModuleNotificationFunc", "RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key"
+    ),
     Callback("void *", "RedisModuleTypeLoadFunc", "RedisModuleIO *io, int encoding_version"),
     Callback("void", "RedisModuleTypeSaveFunc", "RedisModuleIO *io, void *value"),
     Callback("void", "RedisModuleTypeRewriteFunc", "RedisModuleIO *io, RedisModuleString *key, void *value"),
@@ -59,7 +61,9 @@ CALLBACKS = (
     Callback("void", "RedisModuleTypeFreeFunc", "void *value"),
     Callback("size_t", "RedisModuleTypeFreeEffortFunc", "RedisModuleString *key, const void *value"),
     Callback("void", "RedisModuleTypeUnlinkFunc", "RedisModuleString *key, const void *value"),
-    Callback("void *", "RedisModuleTypeCopyFunc", "RedisModuleString *from_key, RedisModuleString *to_key, const void *value"),
+    Callback(
+        "void *", "RedisModuleTypeCopyFunc", "RedisModuleString *from_key, RedisModuleString *to_key, const void *value"
+    ),
 )
 
 # Numeric values are part of the binary interface of redis-server.
@@ -100,14 +104,24 @@ FUNCTIONS = (
     Function("int", "SetModuleAttribs", "RedisModuleCtx *ctx, const char *name, int version, int api_version"),
     Function("int", "IsModuleNameBusy", "const char *name"),
     Function("void", "SetModuleOptions", "RedisModuleCtx *ctx, int options"),
-    Function("int", "CreateCommand",
-             "RedisModuleCtx *ctx, const char *name, RedisModuleCmdFunc function, const char *flags, int first_key, int last_key, int key_step"),
+    Function(
+        "int",
+        "CreateCommand",
+        "RedisModuleCtx *ctx, const char *name, RedisModuleCmdFunc function, const char *flags, "
+        "int first_key, int last_key, int key_step",
+    ),
     Function("int", "GetServerVersion", ""),
     Function("RedisModuleServerInfoData *", "GetServerInfo", "RedisModuleCtx *ctx, const char *section"),
     Function("const char *", "ServerInfoGetFieldC", "RedisModuleServerInfoData *data, const char *field"),
     Function("void", "FreeServerInfo", "RedisModuleCtx *ctx, RedisModuleServerInfoData *data"),
-    Function("int", "SubscribeToServerEvent", "RedisModuleCtx *ctx, RedisModuleEvent event, RedisModuleEventCallback callback"),
-    Function("int", "SubscribeToKeyspaceEvents", "RedisModuleCtx *ctx, int types, RedisModuleNotificationFunc callback"),
+    Function(
+        "int",
+        "SubscribeToServerEvent",
+        "RedisModuleCtx *ctx, RedisModuleEvent event, RedisModuleEventCallback callback",
+    ),
+    Function(
+        "int", "SubscribeToKeyspaceEvents", "RedisModuleCtx *ctx, int types, RedisModuleNotificationFunc callback"
+    ),
     Function("void", "Log", "RedisModuleCtx *ctx, const char *level, const char *format, ..."),
     Function("void", "LogIOError", "RedisModuleIO *io, const char *level, const char *format, ..."),
     Function("RedisModuleCtx *", "GetDetachedThreadSafeContext", "RedisModuleCtx *ctx"),
@@ -120,8 +134,12 @@ FUNCTIONS = (
     Function("int", "IsKeysPositionRequest", "RedisModuleCtx *ctx"),
     Function("void", "KeyAtPos", "RedisModuleCtx *ctx, int position"),
     # Blocked clients.
-    Function("RedisModuleBlockedClient *", "BlockClient",
-             "RedisModuleCtx *ctx, RedisModuleCmdFunc reply, RedisModuleCmdFunc timed_out, RedisModuleFreePrivDataFunc free_private_data, long long timeout_ms"),
+    Function(
+        "RedisModuleBlockedClient *",
+        "BlockClient",
+        "RedisModuleCtx *ctx, RedisModuleCmdFunc reply, RedisModuleCmdFunc timed_out, "
+        "RedisModuleFreePrivDataFunc free_private_data, long long timeout_ms",
+    ),
     Function("int", "UnblockClient", "RedisModuleBlockedClient *client, void *private_data"),
     Function("void *", "GetBlockedClientPrivateData", "RedisModuleCtx *ctx"),
     Function("RedisModuleBlockedClient *", "GetBlockedClientHandle", "RedisModuleCtx *ctx"),
@@ -165,8 +183,11 @@ FUNCTIONS = (
     Function("const char *", "CallReplyStringPtr", "RedisModuleCallReply *reply, size_t *length"),
     Function("void", "FreeCallReply", "RedisModuleCallReply *reply"),
     # Data types.
-    Function("RedisModuleType *", "CreateDataType",
-             "RedisModuleCtx *ctx, const char *name, int encoding_version, RedisModuleTypeMethods *methods"),
+    Function(
+        "RedisModuleType *",
+        "CreateDataType",
+        "RedisModuleCtx *ctx, const char *name, int encoding_version, RedisModuleTypeMethods *methods",
+    ),
     Function("void", "SaveUnsigned", "RedisModuleIO *io, uint64_t value"),
     Function("uint64_t", "LoadUnsigned", "RedisModuleIO *io"),
     Function("void", "SaveSigned", "RedisModuleIO *io, int64_t value"),

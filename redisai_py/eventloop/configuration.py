@@ -78,7 +78,9 @@ def set_backends_path(path: cython.p_const_char) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def backend_job(name: cython.pointer(RedisModuleString), path: cython.pointer(RedisModuleString)) -> cython.pointer(rai_job):
+def backend_job(name: cython.pointer(RedisModuleString), path: cython.pointer(RedisModuleString)) -> cython.pointer(
+    rai_job
+):
     """A job that loads a backend, or NULL for an unknown one."""
     length: cython.size_t = 0
     text: cython.p_const_char = text_of(name, cython.address(length))

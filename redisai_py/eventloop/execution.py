@@ -7,7 +7,7 @@ import cython
 from cython.cimports.command_handlers import rai_handlers
 from cython.cimports.core import (
     RAI_JOB_EXECUTE,
-    RAI_MODEL_LOADING,
+    RAI_MODEL_READY,
     rai_job,
     rai_job_free,
     rai_job_new,
@@ -62,9 +62,7 @@ message = cython.declare(cython.char[512])
 def unexpected(argument: cython.pointer(RedisModuleString)) -> cython.p_const_char:
     """The error for a word that does not belong there; without ERR, as RedisAI sends it."""
     i: cython.int = 0
-    snprintf(
-        message, cython.sizeof(message), b"Invalid argument: %s", RedisModule_StringPtrLen(argument, cython.NULL)
-    )
+    snprintf(message, cython.sizeof(message), b"Invalid argument: %s", RedisModule_StringPtrLen(argument, cython.NULL))
     while message[i] != 0:  # an error reply is one line
         if message[i] == b"\r"[0] or message[i] == b"\n"[0]:
             message[i] = b" "[0]
@@ -80,10 +78,11 @@ def parse_counts(
 ) -> cython.p_const_char:
     """Parses ``INPUTS n input ... OUTPUTS m output ... [TIMEOUT t]`` from argv[2] on; NULL, or the error.
 
-    The counts of a model that is still loading are not known; its worker checks them.
+    The counts of a model that is still loading are not known; its worker checks them. One
+    that could not be loaded answers with the reason, whatever the counts.
     """
     global first_input, input_count, first_output, output_count
-    known: cython.bint = model.state != RAI_MODEL_LOADING
+    known: cython.bint = model.state == RAI_MODEL_READY
     at: cython.int
     if not is_word(argv[2], b"INPUTS"):
         return b"ERR INPUTS not specified"
@@ -223,9 +222,7 @@ def modelexecute(
         report_keys(ctx, argv, argc)
         return REDISMODULE_OK
     if RedisModule_GetContextFlags(ctx) & CANNOT_BLOCK:
-        return RedisModule_ReplyWithError(
-            ctx, b"ERR Cannot run RedisAI command within a transaction or a LUA script"
-        )
+        return RedisModule_ReplyWithError(ctx, b"ERR Cannot run RedisAI command within a transaction or a LUA script")
     if argc < 8:
         return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.MODELEXECUTE' command")
     model = find_model(ctx, argv[1], cython.address(error))

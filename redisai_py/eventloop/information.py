@@ -27,7 +27,6 @@ from cython.cimports.core import (
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdio import snprintf
-from cython.cimports.libc.string import strlen
 from cython.cimports.posix.resource import (
     RUSAGE_CHILDREN,
     RUSAGE_SELF,
@@ -173,9 +172,7 @@ def add_backends(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
             queues += 1
         RedisModule_InfoAddFieldCString(ctx, b"onnxruntime_version", rai_backend(RAI_ONNX).version)
         RedisModule_InfoAddFieldLongLong(ctx, b"onnxruntime_memory", rai_backend(RAI_ONNX).memory)
-        RedisModule_InfoAddFieldLongLong(
-            ctx, b"onnxruntime_memory_access_num", rai_backend(RAI_ONNX).memory_accesses
-        )
+        RedisModule_InfoAddFieldLongLong(ctx, b"onnxruntime_memory_access_num", rai_backend(RAI_ONNX).memory_accesses)
         RedisModule_InfoAddFieldLongLong(
             ctx, b"onnxruntime_maximum_run_sessions_number", queues * (threads if threads > 0 else 1)
         )
@@ -185,12 +182,15 @@ def add_backends(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def add_workers(ctx: cython.pointer(RedisModuleInfoCtx), queue: cython.pointer(rai_queue)) -> cython.void:
-    """CPU seconds of each worker; the first one is listed even before it has run."""
+    """CPU seconds of each worker: of all that THREADS_PER_QUEUE asks for, or of those that the load called for."""
     field: cython.char[128]
     text: cython.char[48]
     worker: cython.longlong = 0
+    least: cython.longlong = rai_config().threads_per_queue
     used: cython.double = rai_queue_worker_cpu(queue, 0)
-    while used >= 0 or worker == 0:
+    if least == 0:
+        least = 1
+    while used >= 0 or worker < least:
         snprintf(
             field,
             cython.sizeof(field),

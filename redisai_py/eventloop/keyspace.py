@@ -20,9 +20,7 @@ from cython.cimports.redis_api import (
     RedisModuleType,
 )
 
-WRONG_TYPE = cython.declare(
-    cython.p_const_char, b"WRONGTYPE Operation against a key holding the wrong kind of value"
-)
+WRONG_TYPE = cython.declare(cython.p_const_char, b"WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
 def find_value(

@@ -53,7 +53,6 @@ from cython.cimports.redis_api import (
     REDISMODULE_OK,
     REDISMODULE_OPEN_KEY_NOTOUCH,
     REDISMODULE_READ,
-    RedisModule_Alloc,
     RedisModule_CloseKey,
     RedisModule_DeleteKey,
     RedisModule_Free,
@@ -514,8 +513,7 @@ def is_in_keyspace(ctx: cython.pointer(RedisModuleCtx), model: cython.pointer(ra
         )
         if key != cython.NULL:
             found = (
-                RedisModule_ModuleTypeGetType(key) == rai_types.model
-                and RedisModule_ModuleTypeGetValue(key) == model
+                RedisModule_ModuleTypeGetType(key) == rai_types.model and RedisModule_ModuleTypeGetValue(key) == model
             )
             RedisModule_CloseKey(key)
         database += 1

@@ -10,17 +10,9 @@ from cython.cimports.command_handlers import rai_hooks
 from cython.cimports.core import (
     RAI_BACKENDS,
     RAI_BOOL,
-    RAI_DOUBLE,
     RAI_DTYPES,
-    RAI_FLOAT,
-    RAI_INT8,
-    RAI_INT16,
-    RAI_INT32,
-    RAI_INT64,
     RAI_STRING,
     RAI_TF,
-    RAI_UINT8,
-    RAI_UINT16,
     rai_backend_name,
     rai_blob,
     rai_blob_new,
@@ -439,7 +431,9 @@ def load_signature(io: cython.pointer(RedisModuleIO), model: cython.pointer(rai_
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def load_chunks(io: cython.pointer(RedisModuleIO), version: cython.int, model: cython.pointer(rai_model)) -> cython.bint:
+def load_chunks(
+    io: cython.pointer(RedisModuleIO), version: cython.int, model: cython.pointer(rai_model)
+) -> cython.bint:
     """Reads the blob, chunk by chunk as Redis gives it out; false when it is broken or does not add up."""
     total: uint64_t = 0
     count: uint64_t = 1

@@ -14,7 +14,6 @@ from cython.cimports.core import (
     RAI_INT32,
     RAI_INT64,
     RAI_STRING,
-    RAI_UINT8,
     RAI_UINT16,
     rai_bool_data_valid,
     rai_dtype_from_name,
@@ -34,7 +33,6 @@ from cython.cimports.redis_api import (
     REDISMODULE_OK,
     RedisModule_Alloc,
     RedisModule_CloseKey,
-    RedisModule_CreateString,
     RedisModule_CreateStringFromLongLong,
     RedisModule_Free,
     RedisModule_FreeString,
@@ -294,8 +292,14 @@ def replicate_tensor(
     i: cython.int
     if tensor.ndim == 0:
         RedisModule_Replicate(
-            ctx, b"AI.TENSORSET", b"sccb", name, dtype, cython.cast(cython.p_const_char, b"BLOB"),
-            tensor.data, cython.cast(cython.size_t, tensor.byte_length),
+            ctx,
+            b"AI.TENSORSET",
+            b"sccb",
+            name,
+            dtype,
+            cython.cast(cython.p_const_char, b"BLOB"),
+            tensor.data,
+            cython.cast(cython.size_t, tensor.byte_length),
         )
         return
     dims = cython.cast(
@@ -305,8 +309,16 @@ def replicate_tensor(
     for i in range(tensor.ndim):
         dims[i] = RedisModule_CreateStringFromLongLong(cython.NULL, tensor.dims[i])
     RedisModule_Replicate(
-        ctx, b"AI.TENSORSET", b"scvcb", name, dtype, dims, cython.cast(cython.size_t, tensor.ndim),
-        cython.cast(cython.p_const_char, b"BLOB"), tensor.data, cython.cast(cython.size_t, tensor.byte_length),
+        ctx,
+        b"AI.TENSORSET",
+        b"scvcb",
+        name,
+        dtype,
+        dims,
+        cython.cast(cython.size_t, tensor.ndim),
+        cython.cast(cython.p_const_char, b"BLOB"),
+        tensor.data,
+        cython.cast(cython.size_t, tensor.byte_length),
     )
     for i in range(tensor.ndim):
         RedisModule_FreeString(cython.NULL, dims[i])

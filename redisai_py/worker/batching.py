@@ -6,21 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from redisai_py.backend import BackendError, Outputs, Run
+from redisai_py.backend import BackendError, Outputs, Run, as_array
 
 WRONG_BATCH_SIZE = {
     "TF": "ERR Tensorflow batching error: model did not generate the expected batch size",
 }
 WRONG_BATCH_SIZE_OF_OTHERS = "ERR Model did not generate the expected batch size"
-
-
-def as_array(tensor: Any) -> np.ndarray[Any, Any]:
-    """A tensor as a numpy array; STRING as an array of Python str objects."""
-    if not tensor.is_string:
-        return np.asarray(tensor)
-    elements = np.empty(len(tensor.elements()), dtype=object)
-    elements[:] = [element.decode(errors="surrogateescape") for element in tensor.elements()]
-    return elements.reshape(tensor.shape)
 
 
 def execute_merged(

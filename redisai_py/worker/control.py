@@ -111,8 +111,10 @@ def new_names(values: list[str]) -> Any:
 
 
 def release(job: Any) -> None:
-    """Closes a session that no model value holds any more."""
-    loaded = native.drop(address(job.session))
+    """Closes a session that no model value holds any more; the job frees the blob."""
+    if job.session == ffi.NULL:
+        return
+    loaded: Any = native.drop(address(job.session))
     try:
         loaded.session.close()
     except Exception as error:

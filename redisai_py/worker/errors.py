@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+
 def error_text(error: BaseException) -> bytes:
     """The error reply for an exception, without the leading ``-``.
 

@@ -8,7 +8,6 @@ except where it waits.
 
 import cython
 from cython.cimports.core import (
-    RAI_DTYPES,
     RAI_STRING,
     rai_dtype_name,
     rai_dtype_size,
@@ -30,17 +29,17 @@ from cython.cimports.core import (
     rai_watchdog_arm,
 )
 from cython.cimports.cpython.buffer import (
+    Py_buffer,
     PyBUF_C_CONTIGUOUS,
     PyBUF_FORMAT,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cython.cimports.cpython.buffer import Py_buffer
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
-from cython.cimports.libc.stdint import INT64_MAX, int32_t, int64_t, uintptr_t
-from cython.cimports.libc.string import memcpy, memset, strlen
+from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
+from cython.cimports.libc.string import memcpy
 
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
 
@@ -109,9 +108,7 @@ class Tensor:
         """The elements of a STRING tensor as bytes, without their NULs, in row-major order."""
         if self.tensor.dtype != RAI_STRING:
             raise TypeError("only STRING tensors have elements")
-        return [
-            cython.cast(bytes, self.tensor.data + self.tensor.offsets[i]) for i in range(self.tensor.length)
-        ]
+        return [cython.cast(bytes, self.tensor.data + self.tensor.offsets[i]) for i in range(self.tensor.length)]
 
     def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
         tensor: cython.pointer(rai_tensor) = self.tensor
@@ -391,9 +388,7 @@ def complete(requests: list) -> None:
 def publish(model: uintptr_t, loaded: object) -> None:
     """Gives a model its loaded form, and releases the executions that waited for it."""
     Py_INCREF(loaded)
-    rai_model_loaded(
-        cython.cast(cython.pointer(rai_model), model), cython.cast(cython.p_void, loaded), cython.NULL, 0
-    )
+    rai_model_loaded(cython.cast(cython.pointer(rai_model), model), cython.cast(cython.p_void, loaded), cython.NULL, 0)
 
 
 def publish_failure(model: uintptr_t, error: bytes) -> None:

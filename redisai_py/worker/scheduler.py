@@ -181,9 +181,9 @@ class Scheduler(Generic[R]):
         """Whether another worker could start something now."""
         for model in self._turns:
             line = model.line
-            if line.waiting and line.running < self._limit(line):
-                if model.min_batch_size <= 0 or self._members(model, line, now) is not None:
-                    return True
+            can_run = line.waiting and line.running < self._limit(line)
+            if can_run and (model.min_batch_size <= 0 or self._members(model, line, now) is not None):
+                return True
         return False
 
     def finished(self, batch: Batch[R], seconds: float, runs: int) -> None:
@@ -214,7 +214,7 @@ class Scheduler(Generic[R]):
             members = self._members(model, line, now)
             if members is None:
                 return None
-            chosen = set(id(request) for request in members)
+            chosen = {id(request) for request in members}
             requests = members
             if len(members) == 1:
                 waiting.popleft()

@@ -1,0 +1,92 @@
+# redisai-py. "make" alone lists the targets; each does its own set-up, and little the second time.
+
+PYTHON ?= python3
+PORT   ?= 6379
+# Backends that "make run" installs: any of onnx torch tf tflite, or all.
+EXTRAS ?= onnx
+# The tests of "make test" and "make asan": paths, all of them if empty.
+TESTS  ?=
+# Passed on: to redis-server by run, to pytest by test and asan, to the benchmark by bench.
+ARGS   ?=
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+SETUP := tests/tools/environment.py
+PIP   := $(PY) -m pip --disable-pip-version-check install --quiet
+TOOLS := $(abspath $(VENV)/bin)
+C_FILES = $(shell find module -name '*.[ch]')
+PYTHON_TREES = redisai_py backends tests
+CMAKE_FLAGS = -G Ninja -DCMAKE_MAKE_PROGRAM=$(TOOLS)/ninja -DPython_EXECUTABLE=$(TOOLS)/python
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run build test bench lint format asan clean
+
+help: ## print this list
+	@echo 'usage: make TARGET [PYTHON=python3] [PORT=6379] [EXTRAS="onnx"] [TESTS="tests/unit"] [ARGS="..."]'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build $(foreach extra,$(EXTRAS),$(VENV)/.with-$(extra)) $(VENV)/.redis-server ## start redis-server with the module on PORT, in the foreground
+	@exec $(PY) -m redisai_py.server --port $(PORT) $(ARGS)
+
+build: $(VENV)/.with-build build/build.ninja ## compile the module in place, into redisai_py/
+	@$(TOOLS)/cmake --build build
+
+test: build $(VENV)/.with-test $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
+	@$(PY) -m pytest $(TESTS) $(ARGS)
+
+bench: build $(VENV)/.with-test $(VENV)/.redis-server $(VENV)/.redis-benchmark ## measure side by side, print a table, write bench.json
+	@$(PY) -m tests.bench $(ARGS)
+
+lint: $(VENV)/.with-dev ## check style and types: ruff, mypy, clang-format
+	@$(PY) -m ruff check $(PYTHON_TREES)
+	@$(PY) -m ruff format --check --quiet $(PYTHON_TREES) || (echo 'make format would reformat files'; exit 1)
+	@$(PY) -m mypy
+	@$(TOOLS)/clang-format --dry-run --Werror $(C_FILES)
+
+format: $(VENV)/.with-dev ## repair what lint can repair
+	@$(PY) -m ruff check --fix --quiet $(PYTHON_TREES)
+	@$(PY) -m ruff format --quiet $(PYTHON_TREES)
+	@$(TOOLS)/clang-format -i $(C_FILES)
+
+asan: $(VENV)/.with-test $(VENV)/.redis-server ## build with AddressSanitizer and run the flow tests on it
+	@test -f build-asan/build.ninja || $(TOOLS)/cmake -S . -B build-asan $(CMAKE_FLAGS) -DREDISAI_SANITIZE=address
+	@$(TOOLS)/cmake --build build-asan
+	@ln -sfn ../backends build-asan/backends
+	@LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 \
+	  REDISAI_MODULE=$(abspath build-asan/redisai.so) $(PY) -m pytest $(or $(TESTS),tests/flow) $(ARGS)
+
+clean: ## remove everything that was built or installed here
+	rm -rf $(VENV) build build-asan dist redisai_py/*.so redisai_py/backends .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment. Stamps lie inside it, so that it and they go together.
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) $(SETUP) system
+	@echo "make: creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) $(SETUP) checkout .
+
+$(VENV)/.with-build: $(VENV)/pyvenv.cfg pyproject.toml
+	@echo "make: installing what the build needs"
+	@$(PY) $(SETUP) requirements build base > $@
+	@$(PIP) -r $@
+
+$(VENV)/.with-%: $(VENV)/pyvenv.cfg pyproject.toml
+	@echo "make: installing what \"$*\" needs"
+	@$(PY) $(SETUP) requirements base $* > $@
+	@$(PIP) -r $@
+	@$(if $(filter test dev,$*),$(PIP) --no-deps silero-vad)
+
+$(VENV)/.redis-server: $(VENV)/pyvenv.cfg
+	@$(PY) $(SETUP) redis-server
+	@touch $@
+
+$(VENV)/.redis-benchmark: $(VENV)/pyvenv.cfg
+	@$(PY) $(SETUP) benchmark
+	@touch $@
+
+build/build.ninja: $(VENV)/.with-build
+	@$(TOOLS)/cmake -S . -B build $(CMAKE_FLAGS)
+	@touch $@

@@ -1,0 +1,167 @@
+"""AI.TENSORGET: formats, reply types in RESP2 and RESP3, and errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness import OK, Error, Server, Wire
+from harness.tensors import DTYPES, SAMPLES, blob_of, put
+
+MISSING = Error("ERR tensor key is empty or in a different shard")
+WRONG_TYPE = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
+UNSUPPORTED_FORMAT = Error("ERR unsupported data format")
+BOTH_FORMATS = Error("ERR both BLOB and VALUES specified")
+
+
+@pytest.mark.parametrize("arguments", [(), ("k", "META", "BLOB", "BLOB"), ("k", "META", "BLOB", "VALUES")])
+def test_wrong_number_of_arguments(server: Server, wire: Wire, arguments: tuple[str, ...]) -> None:
+    assert wire("AI.TENSORGET", *arguments) == server.arity_error("AI.TENSORGET")
+
+
+def test_missing_key_is_found_before_a_bad_format(wire: Wire) -> None:
+    assert wire("AI.TENSORGET", "absent") == MISSING
+    assert wire("AI.TENSORGET", "absent", "JUNK") == MISSING
+
+
+def test_key_of_another_type_is_found_before_a_bad_format(wire: Wire) -> None:
+    wire("SET", "k", "v")
+    assert wire("AI.TENSORGET", "k") == WRONG_TYPE
+    assert wire("AI.TENSORGET", "k", "JUNK") == WRONG_TYPE
+
+
+@pytest.mark.parametrize(
+    ("formats", "error"),
+    [
+        (("JUNK",), UNSUPPORTED_FORMAT),
+        (("META", "JUNK"), UNSUPPORTED_FORMAT),
+        (("JUNK", "META"), UNSUPPORTED_FORMAT),
+        (("",), UNSUPPORTED_FORMAT),
+        (("BLOB", "JUNK"), UNSUPPORTED_FORMAT),
+        (("BLOB", "VALUES"), BOTH_FORMATS),
+        (("VALUES", "BLOB"), BOTH_FORMATS),
+    ],
+)
+def test_bad_formats(wire: Wire, formats: tuple[str, ...], error: Error) -> None:
+    put(wire, "k", SAMPLES["FLOAT"])
+    assert wire("AI.TENSORGET", "k", *formats) == error
+
+
+META = [b"dtype", b"INT16", b"shape", [3]]
+BLOB = b"\1\0\2\0\xff\xff"
+VALUES = [1, 2, -1]
+
+
+@pytest.mark.parametrize(
+    ("formats", "reply"),
+    [
+        ((), [*META, b"blob", BLOB]),
+        (("META",), META),
+        (("BLOB",), BLOB),
+        (("VALUES",), VALUES),
+        (("META", "BLOB"), [*META, b"blob", BLOB]),
+        (("BLOB", "META"), [*META, b"blob", BLOB]),
+        (("META", "VALUES"), [*META, b"values", VALUES]),
+        (("VALUES", "META"), [*META, b"values", VALUES]),
+        (("meta", "values"), [*META, b"values", VALUES]),
+        (("META", "META"), META),
+        (("BLOB", "BLOB"), BLOB),
+        (("VALUES", "VALUES"), VALUES),
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_formats(server: Server, wire: Wire, protocol: int, formats: tuple[str, ...], reply: object) -> None:
+    put(wire, "k", np.array(VALUES, np.int16))
+    with server.wire(protocol=protocol) as connection:
+        assert connection("AI.TENSORGET", "k", *formats) == reply
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_meta_and_blob_of_every_dtype(wire: Wire, dtype: str) -> None:
+    put(wire, "k", SAMPLES[dtype])
+    expected = [b"dtype", dtype.encode(), b"shape", [2, 2], b"blob", blob_of(SAMPLES[dtype])]
+    assert wire("AI.TENSORGET", "k", "META", "BLOB") == expected
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if "INT" in dtype or dtype == "BOOL"])
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_integers_and_booleans_are_integer_replies(server: Server, wire: Wire, dtype: str, protocol: int) -> None:
+    put(wire, "k", SAMPLES[dtype])
+    with server.wire(protocol=protocol) as connection:
+        values = connection("AI.TENSORGET", "k", "VALUES")
+    assert values == [int(element) for element in SAMPLES[dtype].ravel()]
+    assert all(type(element) is int for element in values)
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT", "DOUBLE"])
+def test_floating_point_values_are_bulk_strings_in_resp2(wire: Wire, dtype: str) -> None:
+    put(wire, "k", SAMPLES[dtype])
+    values = wire("AI.TENSORGET", "k", "VALUES")
+    assert all(isinstance(element, bytes) for element in values)
+    assert [float(element) for element in values] == SAMPLES[dtype].astype(np.float64).ravel().tolist()
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT", "DOUBLE"])
+def test_floating_point_values_are_doubles_in_resp3(server: Server, wire: Wire, dtype: str) -> None:
+    put(wire, "k", SAMPLES[dtype])
+    with server.wire(protocol=3) as connection:
+        values = connection("AI.TENSORGET", "k", "VALUES")
+    assert all(isinstance(element, float) for element in values)
+    assert values == SAMPLES[dtype].astype(np.float64).ravel().tolist()
+
+
+def test_a_float_that_is_an_integer_has_no_point(wire: Wire) -> None:
+    wire("AI.TENSORSET", "k", "FLOAT", 3, "VALUES", 1, -3, "inf")
+    assert wire("AI.TENSORGET", "k", "VALUES") == [b"1", b"-3", b"inf"]
+
+
+def test_a_float_shows_all_its_digits(wire: Wire) -> None:
+    wire("AI.TENSORSET", "k", "FLOAT", 1, "VALUES", "5.1")
+    assert float(wire("AI.TENSORGET", "k", "VALUES")[0]) == 5.0999999046325684
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_string_values_have_no_nul_and_string_blobs_have_all(server: Server, wire: Wire, protocol: int) -> None:
+    wire("AI.TENSORSET", "k", "STRING", 3, "VALUES", "one", b"\0", b"\xff")
+    with server.wire(protocol=protocol) as connection:
+        assert connection("AI.TENSORGET", "k", "VALUES") == [b"one", b"", b"\xff"]
+        assert connection("AI.TENSORGET", "k", "BLOB") == b"one\0\0\xff\0"
+
+
+def test_shape_of_a_scalar_is_empty(wire: Wire) -> None:
+    wire("AI.TENSORSET", "k", "INT64", "VALUES", 7)
+    assert wire("AI.TENSORGET", "k", "META") == [b"dtype", b"INT64", b"shape", []]
+    assert wire("AI.TENSORGET", "k", "VALUES") == [7]
+    assert wire("AI.TENSORGET", "k", "META", "VALUES") == [b"dtype", b"INT64", b"shape", [], b"values", [7]]
+
+
+def test_large_blob_comes_back_whole(wire: Wire) -> None:
+    array = np.random.default_rng(1).standard_normal((500, 1000), np.float32)
+    put(wire, "k", array)
+    assert wire("AI.TENSORGET", "k", "BLOB") == array.tobytes()
+
+
+def test_reading_changes_nothing(wire: Wire) -> None:
+    put(wire, "k", SAMPLES["FLOAT"])
+    wire("EXPIRE", "k", 100)
+    before = wire("DUMP", "k")
+    for formats in ((), ("VALUES",), ("META",)):
+        wire("AI.TENSORGET", "k", *formats)
+    assert wire("DUMP", "k") == before
+    assert wire("TTL", "k") > 90
+
+
+def test_copy_is_independent_of_its_source(wire: Wire) -> None:
+    put(wire, "k", SAMPLES["STRING"])
+    assert wire("COPY", "k", "other") == 1
+    put(wire, "k", SAMPLES["FLOAT"])
+    assert wire("AI.TENSORGET", "other", "BLOB") == blob_of(SAMPLES["STRING"])
+    wire("DEL", "k")
+    assert wire("AI.TENSORGET", "other", "BLOB") == blob_of(SAMPLES["STRING"])
+
+
+def test_memory_usage_covers_the_data(wire: Wire) -> None:
+    assert wire("AI.TENSORSET", "small", "FLOAT", 1) == OK
+    assert wire("AI.TENSORSET", "large", "FLOAT", 250_000) == OK
+    assert wire("MEMORY", "USAGE", "small") < 1000
+    assert 1_000_000 <= wire("MEMORY", "USAGE", "large") < 1_010_000

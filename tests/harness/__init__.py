@@ -1,0 +1,23 @@
+"""Tools of the tests: real servers, a raw RESP connection, and RDB payloads."""
+
+from .binaries import RedisBinary, all_binaries, default_binary, module_path
+from .server import Server, wait_until
+from .tensors import assert_tensor, get, put
+from .wire import OK, Error, Status, Wire, as_dict
+
+__all__ = [
+    "OK",
+    "Error",
+    "RedisBinary",
+    "Server",
+    "Status",
+    "Wire",
+    "all_binaries",
+    "as_dict",
+    "assert_tensor",
+    "default_binary",
+    "get",
+    "module_path",
+    "put",
+    "wait_until",
+]
