@@ -119,10 +119,12 @@ def as_array(tensor: Any) -> np.ndarray[Any, Any]:
     STRING becomes a copy, an array of bytes (dtype ``S``). An array, such as a
     batch that was concatenated already, is returned as it is.
     """
+    array: np.ndarray[Any, Any]
     if isinstance(tensor, np.ndarray) or not tensor.is_string:
-        array: np.ndarray[Any, Any] = np.asarray(tensor)
-        return array
-    return np.array(tensor.elements(), dtype="S").reshape(tensor.shape)
+        array = np.asarray(tensor)
+    else:
+        array = np.array(tensor.elements(), dtype="S").reshape(tensor.shape)
+    return array
 
 
 def parse_device(device: str) -> tuple[str, int | None]:
