@@ -72,6 +72,8 @@ class Run:
     """
 
     terminate: Callable[[], None] | None = None
+    retune: bool = False
+    """Set by a session that wants its ``retune(blob)`` called, on another thread, with the model's bytes."""
     state: dict[Any, Any] = field(default_factory=dict)
     deadline: float = inf
     """When the call has to be ended (monotonic seconds); infinity between calls."""

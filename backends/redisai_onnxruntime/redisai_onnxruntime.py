@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from time import monotonic
 from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a server sends nothing anywhere and keeps no database about it
@@ -16,6 +17,9 @@ from . import protobuf
 from .memory import Memory, restate
 
 LIBRARY_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+CORES = len(os.sched_getaffinity(0))
+HEAVY = 2e-3  # seconds: a run that is worth several threads
+HEAVY_RUNS = 5  # so many of them make a model heavy
 NO_GRAPH = "No graph was found in the protobuf."
 
 
@@ -42,24 +46,28 @@ class Backend:
         size = len(source.blob)
         self.memory.reserve(size)
         try:
-            inference = ort.InferenceSession(source.blob, self._session_options(), providers=providers)
+            return Session(self, source.blob, providers)
         except Exception as error:
             self.memory.release(size)
             raise translate(error) from error
-        return Session(self, inference, size)
 
-    def _session_options(self) -> Any:
+    def create(self, blob: bytes, providers: list[Any], threads: int) -> Any:
+        """An InferenceSession whose runs use up to ``threads`` threads each."""
+        return ort.InferenceSession(blob, self._session_options(threads), providers=providers)
+
+    def _session_options(self, threads: int) -> Any:
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors; they reach the client anyway
-        # One thread a run, several runs at a time: the scheduler spreads runs over the
-        # cores, and a thread pool for each session would spin against the event loop.
-        options.intra_op_num_threads = self.options.intra_op_parallelism or 1
+        options.intra_op_num_threads = threads
         if self.options.inter_op_parallelism:
             options.inter_op_num_threads = self.options.inter_op_parallelism
             options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        # Idle pool threads sleep: spinning ones would compete with the event loop.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        # Work is divided as threads come: runs that share the cores do not wait for each other's.
+        options.add_session_config_entry("session.dynamic_block_base", "4")
         self.memory.configure(options)
         return options
 
@@ -70,34 +78,50 @@ def translate(error: Exception) -> BackendError:
 
 
 class Session:
-    """A loaded model."""
+    """A loaded model.
 
-    def __init__(self, backend: Backend, inference: Any, size: int) -> None:
+    INTRA_OP_PARALLELISM decides how many threads a run uses. When it is not given,
+    a model starts with one, since the scheduler spreads runs over the cores and a
+    short run only loses by being divided; once its runs have shown to be heavy it
+    gets all cores, so that a single client sees what the machine can do.
+    """
+
+    def __init__(self, backend: Backend, blob: bytes, providers: list[Any]) -> None:
         self._backend = backend
-        # What is below the public class: its run() checks the names of every feed again, for
-        # 1.5 us a call, though they come from here; and it keeps the model's bytes for ever.
-        self._run = getattr(inference, "_sess", inference).run
-        self._size = size
+        self._providers = providers
+        self._size = len(blob)
+        threads = backend.options.intra_op_parallelism
+        inference = backend.create(blob, providers, threads or 1)
         self.inputs = [node.name for node in inference.get_inputs()]
         self.outputs = [node.name for node in inference.get_outputs()]
         self._tensors = [node.type.startswith("tensor(") for node in inference.get_outputs()]
         self._all_tensors = all(self._tensors)
+        self._run = runner(inference)
+        self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         control = run.state.get(Control) or Control()
         run.state[Control] = run.terminate = control
         names, outputs, infer = self.inputs, self.outputs, self._run
         results: list[Outputs | Exception] = []
+        started = monotonic()
         for tensors in requests:
             try:
                 feed = {name: as_array(tensor) for name, tensor in zip(names, tensors, strict=True)}
                 results.append(infer(outputs, feed, control.options))
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
+        if self._heavy_runs_to_go and monotonic() - started > HEAVY * len(requests):
+            self._heavy_runs_to_go -= 1
+            run.retune = self._heavy_runs_to_go == 0
         if not self._all_tensors:
             self._drop_non_tensors(results)
         self._backend.memory.count(0, 2 * len(outputs) * len(requests))
         return results
+
+    def retune(self, blob: bytes) -> None:
+        """Gives the model's runs all cores."""
+        self._run = runner(self._backend.create(blob, self._providers, CORES))
 
     def close(self) -> None:
         self._backend.memory.release(self._size)
@@ -123,6 +147,15 @@ class Session:
         for result in results:
             if isinstance(result, list):
                 result[:] = [v if is_tensor else None for v, is_tensor in zip(result, self._tensors, strict=True)]
+
+
+def runner(inference: Any) -> Any:
+    """The run function below the public class.
+
+    The public one checks the names of every feed again, for 1.5 us a call, though
+    they come from here; and its object keeps the model's bytes for ever.
+    """
+    return getattr(inference, "_sess", inference).run
 
 
 class Control:

@@ -172,6 +172,7 @@ typedef enum rai_job_kind {
     RAI_JOB_EXECUTE, /* run a model for a client */
     RAI_JOB_LOAD,    /* create a model's session */
     RAI_JOB_BACKEND, /* load a backend */
+    RAI_JOB_RETUNE,  /* give a session what its runs have shown it to need */
     RAI_JOB_RELEASE  /* drop a session and a blob */
 } rai_job_kind;
 

@@ -22,7 +22,12 @@ def serve(queue: Any) -> None:
     """The life of the control worker."""
     jobs = ffi.new("rai_job *[1]")
     cancelled, cancelled_count = ffi.new("int64_t[1]"), ffi.new("int64_t *")
-    handlers = {lib.RAI_JOB_LOAD: load_model, lib.RAI_JOB_BACKEND: load_backend, lib.RAI_JOB_RELEASE: release}
+    handlers = {
+        lib.RAI_JOB_LOAD: load_model,
+        lib.RAI_JOB_BACKEND: load_backend,
+        lib.RAI_JOB_RETUNE: retune,
+        lib.RAI_JOB_RELEASE: release,
+    }
     while True:
         if lib.rai_queue_take(queue, jobs, 1, cancelled, 1, cancelled_count, FOR_EVER) == 0:
             continue
@@ -108,6 +113,12 @@ def new_names(values: list[str]) -> Any:
         encoded = value.encode(errors="surrogateescape")
         lib.rai_names_set(stored, i, encoded, len(encoded))
     return stored
+
+
+def retune(job: Any) -> None:
+    """Lets a session change itself; requests go on with the old form meanwhile, and for good if that fails."""
+    loaded: Any = native.session_of(address(job.model))
+    loaded.session.retune(join(job.model.blob))
 
 
 def release(job: Any) -> None:

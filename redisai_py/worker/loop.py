@@ -92,6 +92,9 @@ class Device:
             self.scheduler.finished(batch, seconds, 1 if batch.merged else len(requests))
         if long:
             native.end_long_run(self.queue)
+        if run.retune:
+            run.retune = False
+            native.retune(requests[0])
         native.complete(requests)
 
 

@@ -8,11 +8,15 @@ except where it waits.
 
 import cython
 from cython.cimports.core import (
+    RAI_JOB_RETUNE,
     RAI_STRING,
+    rai_control_queue,
     rai_dtype_name,
     rai_dtype_size,
     rai_job,
     rai_job_fail,
+    rai_job_new,
+    rai_job_spawn,
     rai_jobs_complete,
     rai_model,
     rai_model_loaded,
@@ -211,6 +215,11 @@ def tensor_of(source: object) -> cython.pointer(rai_tensor):
     raise TypeError("ERR unsupported dtype")
 
 
+@cython.cfunc
+def signature_of(tensor: cython.pointer(rai_tensor)) -> tuple:
+    return tensor.dtype, tuple([tensor.dims[i] for i in range(1, tensor.ndim)])
+
+
 # ---- requests ---------------------------------------------------------------------
 
 
@@ -227,6 +236,7 @@ class Request:
     """
 
     job: cython.pointer(rai_job)
+    known_signature: tuple
     id = cython.declare(int64_t, visibility="readonly")
     model = cython.declare(object, visibility="readonly")
     inputs = cython.declare(list, visibility="readonly")
@@ -241,15 +251,9 @@ class Request:
 
     def signature(self) -> tuple:
         """What requests must have in common to run as one batch: dtypes and all dims but the first."""
-        return tuple(
-            [
-                (
-                    self.job.inputs[i].dtype,
-                    tuple([self.job.inputs[i].dims[d] for d in range(1, self.job.inputs[i].ndim)]),
-                )
-                for i in range(self.job.input_count)
-            ]
-        )
+        if self.known_signature is None:
+            self.known_signature = tuple([signature_of(self.job.inputs[i]) for i in range(self.job.input_count)])
+        return self.known_signature
 
 
 @cython.cfunc
@@ -394,6 +398,17 @@ def publish(model: uintptr_t, loaded: object) -> None:
 def publish_failure(model: uintptr_t, error: bytes) -> None:
     """Marks a model as failed, and answers the executions that waited for it with the error."""
     rai_model_loaded(cython.cast(cython.pointer(rai_model), model), cython.NULL, error, len(error))
+
+
+def session_of(model: uintptr_t) -> object:
+    """The loaded form of a model, which has one."""
+    session: cython.p_void = cython.cast(cython.pointer(rai_model), model).session
+    return cython.cast(object, cython.cast(cython.pointer(PyObject), session))
+
+
+def retune(request: Request) -> None:
+    """Has the control worker call ``session.retune`` for the request's model."""
+    rai_job_spawn(rai_job_new(RAI_JOB_RETUNE, request.job.model, 0, 0), rai_control_queue())
 
 
 def drop(session: uintptr_t) -> object:

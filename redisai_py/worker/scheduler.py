@@ -14,8 +14,9 @@ work take turns. A turn hands out one ``Batch``:
   be concatenated with it, up to BATCHSIZE rows. With MINBATCHSIZE it may have to
   wait for more rows, at most MINBATCHTIMEOUT.
 
-How many batches of one model run at once follows its measured run time: a run
-that is shorter than ``SHORT`` is not worth a second worker.
+How many batches of one model run at once follows what was measured: a run that is
+shorter than ``SHORT`` is not worth a second worker, and where most of a run's time
+is the same for any number of rows, one large batch beats two small ones.
 
 Laws (tests/unit/test_scheduler.py): a batch never exceeds BATCHSIZE rows unless a
 single request does; requests of a model that can be batched together leave in
@@ -37,6 +38,9 @@ SHORT = 100e-6
 
 SMOOTHING = 0.2
 """Weight of the newest run in the moving average of a model's run time."""
+
+FIT_SMOOTHING = 0.02
+"""The same for the fit of run time against rows, which needs runs of several sizes."""
 
 
 class Model(Protocol):
@@ -91,6 +95,34 @@ class Batch(Generic[R]):
 
 
 @dataclass(slots=True)
+class _Cost:
+    """What a run of some rows takes: a moving fit of ``seconds = fixed + slope * rows``."""
+
+    rows: float = 0.0  # moving averages of rows, seconds, and their products
+    seconds: float = 0.0
+    rows_rows: float = 0.0
+    rows_seconds: float = 0.0
+    weight: float = 1.0  # of the next run: 1 at first, down to FIT_SMOOTHING
+
+    def add(self, rows: float, seconds: float) -> None:
+        w = self.weight
+        self.rows += w * (rows - self.rows)
+        self.seconds += w * (seconds - self.seconds)
+        self.rows_rows += w * (rows * rows - self.rows_rows)
+        self.rows_seconds += w * (rows * seconds - self.rows_seconds)
+        self.weight = max(FIT_SMOOTHING, w / (w + 1))
+
+    @property
+    def is_mostly_fixed(self) -> bool:
+        """Whether more than half of an average run does not depend on its rows."""
+        spread = self.rows_rows - self.rows * self.rows
+        if spread <= 1e-9:
+            return False  # all runs had the same size: nothing is known
+        slope = (self.rows_seconds - self.rows * self.seconds) / spread
+        return slope * self.rows < self.seconds / 2
+
+
+@dataclass(slots=True)
 class _Line(Generic[R]):
     """The requests of one model that wait, and what is known about the model."""
 
@@ -98,6 +130,7 @@ class _Line(Generic[R]):
     in_turn: bool = False
     running: int = 0
     seconds: float = inf  # moving average of one run
+    cost: _Cost = field(default_factory=_Cost)
 
     @property
     def is_short(self) -> bool:
@@ -156,7 +189,7 @@ class Scheduler(Generic[R]):
                 line.in_turn = False
                 continue
             self._turns.append(model)
-            if line.running >= self._limit(line):
+            if line.running >= self._limit(model, line):
                 continue
             batch = self._collect(model, line, now)
             if batch is not None:
@@ -171,7 +204,7 @@ class Scheduler(Generic[R]):
         wake = self._deadlines[0][0] if self._deadlines else inf
         for model in self._turns:
             line = model.line
-            if line.running >= self._limit(line):
+            if line.running >= self._limit(model, line):
                 continue  # whoever finishes looks again
             if line.waiting and model.min_batch_size > 0 and model.min_batch_timeout > 0:
                 wake = min(wake, line.waiting[0].enqueued + model.min_batch_timeout)
@@ -181,7 +214,7 @@ class Scheduler(Generic[R]):
         """Whether another worker could start something now."""
         for model in self._turns:
             line = model.line
-            can_run = line.waiting and line.running < self._limit(line)
+            can_run = line.waiting and line.running < self._limit(model, line)
             if can_run and (model.min_batch_size <= 0 or self._members(model, line, now) is not None):
                 return True
         return False
@@ -196,10 +229,16 @@ class Scheduler(Generic[R]):
                 line.seconds = latest
             else:
                 line.seconds += SMOOTHING * (latest - line.seconds)
+            if batch.model.batch_size > 0:
+                line.cost.add(sum(request.rows for request in batch.requests), seconds)
 
-    def _limit(self, line: _Line[R]) -> int:
+    def _limit(self, model: Any, line: _Line[R]) -> int:
         """How many batches of a model may run at once."""
-        return 1 if line.is_short else self._workers
+        if line.is_short:
+            return 1
+        if 0 < len(line.waiting) < model.batch_size and line.cost.is_mostly_fixed:
+            return 1
+        return self._workers
 
     def _collect(self, model: Any, line: _Line[R], now: float) -> Batch[R] | None:
         """Takes the model's next batch out of its line; None when it has to wait for more rows."""

@@ -183,7 +183,7 @@ def test_select_after_the_request_does_not_move_its_outputs(wire: Wire) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_goes_in_and_out(wire: Wire, dtype: str) -> None:
-    array = SAMPLES[dtype] if dtype != "STRING" else np.array([[b"", "zwölf".encode()]], object)
+    array = SAMPLES[dtype] if dtype != "STRING" else np.array([[b"the longest", b"b"], [b"", "zwölf".encode()]], object)
     store(wire, "identity", models.identity(dtype))
     put(wire, "x", array)
     assert wire("AI.MODELEXECUTE", "identity", "INPUTS", 1, "x", "OUTPUTS", 1, "y") == OK

@@ -102,6 +102,21 @@ def test_a_request_larger_than_batchsize_runs_alone() -> None:
     assert batch is not None and not batch.merged
 
 
+@pytest.mark.parametrize(("seconds_per_row", "batches"), [(0.0, 1), (1e-3, 2)])
+def test_one_large_batch_is_preferred_where_rows_are_cheap(seconds_per_row: float, batches: int) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    model = Model(batch_size=8)
+    for rows in (1, 2, 4, 7, 3):
+        scheduler.push(Request(rows, model, rows=rows))
+        batch = scheduler.next(0.0)
+        assert batch is not None
+        scheduler.finished(batch, 1e-3 + seconds_per_row * rows, 1)
+    for i in range(12):  # more than one batch, but not two full ones
+        scheduler.push(Request(100 + i, model))
+    assert ids(scheduler.next(0.0)) == list(range(100, 108))
+    assert (scheduler.next(0.0) is not None) == (batches == 2)
+
+
 def test_only_equal_signatures_are_merged() -> None:
     scheduler: Scheduler[Request] = Scheduler(workers=2)
     model = Model(batch_size=8)

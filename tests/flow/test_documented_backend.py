@@ -1,0 +1,122 @@
+"""The backend that docs/backends.md shows works, under the name and path rules that it states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import OK, Error, Server, Wire, as_dict, assert_tensor, put
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "backends.md"
+LINE = '{"a": 2, "b": 1}'
+
+
+def documented_backend() -> str:
+    """The source of the page's only Python block."""
+    blocks = PAGE.read_text().split("```python\n")[1:]
+    assert len(blocks) == 1, "the page has one Python block"
+    return blocks[0].split("```")[0]
+
+
+def write_backend(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(documented_backend())
+    return file
+
+
+@pytest.fixture(scope="module")
+def server(module_servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    file = write_backend(tmp_path_factory.mktemp("backends") / "line.py")
+    return module_servers("TORCH", str(file))
+
+
+@pytest.fixture(autouse=True)
+def line(wire: Wire) -> None:
+    assert wire("AI.MODELSTORE", "line", "TORCH", "CPU", "BLOB", LINE) == OK
+
+
+def execute(wire: Wire, *options: str | int) -> object:
+    return wire("AI.MODELEXECUTE", "line", "INPUTS", 1, "x", "OUTPUTS", 1, "y", *options)
+
+
+def test_the_commands_of_the_page_give_its_result(wire: Wire) -> None:
+    assert wire("AI.TENSORSET", "x", "FLOAT", 3, "VALUES", 1, 2, 3) == OK
+    assert execute(wire) == OK
+    assert wire("AI.TENSORGET", "y", "VALUES") == [b"3", b"5", b"7"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.int64, np.uint16])
+def test_the_output_has_the_dtype_of_the_input(wire: Wire, dtype: type) -> None:
+    put(wire, "x", np.array([[1, 2], [3, 4]], dtype))
+    assert execute(wire) == OK
+    assert_tensor(wire, "y", np.array([[3, 5], [7, 9]], dtype))
+
+
+def test_names_of_the_session_are_shown(wire: Wire) -> None:
+    meta = as_dict(wire("AI.MODELGET", "line", "META"))
+    assert (meta["backend"], meta["inputs"], meta["outputs"]) == (b"TORCH", [b"x"], [b"y"])
+
+
+def test_info_shows_the_version(server: Server, wire: Wire) -> None:
+    assert server.info("ai")["ai_Torch_version"] == "1.0"
+
+
+def test_errors_of_load_reach_the_client(wire: Wire) -> None:
+    reply = wire("AI.MODELSTORE", "other", "TORCH", "CPU", "BLOB", '{"a": 2}')
+    assert reply == Error("ERR not a line: KeyError('b')")
+    assert wire("AI.MODELSTORE", "other", "TORCH", "GPU", "BLOB", LINE) == Error("ERR lines are for the CPU only")
+    assert wire("EXISTS", "other") == 0
+
+
+def test_an_error_of_a_run_reaches_the_client_and_the_model_serves_on(wire: Wire) -> None:
+    assert wire("AI.TENSORSET", "x", "STRING", 1, "VALUES", "text") == OK
+    assert isinstance(execute(wire), Error)
+    put(wire, "x", np.ones(1, np.float32))
+    assert execute(wire) == OK
+    info = as_dict(wire("AI.INFO", "line"))
+    assert (info["calls"], info["errors"]) == (2, 1)
+
+
+def test_requests_are_batched_without_help_of_the_backend(server: Server, wire: Wire) -> None:
+    store = ("AI.MODELSTORE", "line", "TORCH", "CPU", "BATCHSIZE", 4, "MINBATCHSIZE", 3, "BLOB", LINE)
+    assert wire(*store) == OK
+    put(wire, "x", np.array([[1.0]], np.float32))
+    put(wire, "two", np.array([[2.0], [3.0]], np.float32))
+    with server.wire() as other:
+        other.send("AI.MODELEXECUTE", "line", "INPUTS", 1, "two", "OUTPUTS", 1, "z")
+        assert not other.has_reply(0.1), "two rows wait for a third"
+        assert execute(wire) == OK
+        assert other.read() == OK
+    assert_tensor(wire, "y", np.array([[3.0]], np.float32))
+    assert_tensor(wire, "z", np.array([[5.0], [7.0]], np.float32))
+
+
+def test_models_survive_a_reload(wire: Wire) -> None:
+    put(wire, "x", np.ones(2, np.float32))
+    assert wire("DEBUG", "RELOAD") == OK
+    assert execute(wire) == OK
+    assert_tensor(wire, "y", np.full(2, 3, np.float32))
+
+
+@pytest.mark.parametrize("stated", ["line/line.py", "line/line.so", "line/line"])
+def test_a_relative_path_is_below_backendspath_and_its_stem_counts(
+    make_server: Callable[..., Server], tmp_path: Path, stated: str
+) -> None:
+    write_backend(tmp_path / "line" / "line.py")
+    with make_server("TFLITE", stated, "BACKENDSPATH", str(tmp_path)).wire() as wire:
+        assert wire("AI.MODELSTORE", "line", "TFLITE", "CPU", "BLOB", LINE) == OK
+
+
+def test_a_backend_is_found_at_its_default_path_when_it_is_first_needed(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    write_backend(tmp_path / "redisai_tensorflow" / "redisai_tensorflow.py")
+    server = make_server("BACKENDSPATH", str(tmp_path))
+    assert "ai_TensorFlow_version" not in server.info("ai")
+    with server.wire() as wire:
+        names = ("INPUTS", 1, "x", "OUTPUTS", 1, "y")
+        assert wire("AI.MODELSTORE", "line", "TF", "CPU", *names, "BLOB", LINE) == OK
+    assert server.info("ai")["ai_TensorFlow_version"] == "1.0"
