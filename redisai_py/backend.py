@@ -118,14 +118,14 @@ class Backend(Protocol):
 def as_array(tensor: Any) -> np.ndarray[Any, Any]:
     """A stored tensor as a numpy array of its shape that shares its memory.
 
-    STRING becomes a copy, an array of bytes (dtype ``S``). An array, such as a
-    batch that was concatenated already, is returned as it is.
+    STRING becomes a copy, an array of bytes objects. An array, such as a batch that
+    was concatenated already, is returned as it is.
     """
     array: np.ndarray[Any, Any]
     if isinstance(tensor, np.ndarray) or not tensor.is_string:
         array = np.asarray(tensor)
     else:
-        array = np.array(tensor.elements(), dtype="S").reshape(tensor.shape)
+        array = np.array(tensor.elements(), dtype=object).reshape(tensor.shape)
     return array
 
 

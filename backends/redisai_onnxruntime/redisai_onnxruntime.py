@@ -73,7 +73,7 @@ class Backend:
 
 
 def translate(error: Exception) -> BackendError:
-    """onnxruntime's error with the text that RedisAI's clients know."""
+    """onnxruntime's error with the text that RedisAI's clients know; ours as they are."""
     return BackendError(restate(LIBRARY_PREFIX.sub("", str(error))))
 
 
@@ -107,7 +107,7 @@ class Session:
         started = monotonic()
         for tensors in requests:
             try:
-                feed = {name: as_array(tensor) for name, tensor in zip(names, tensors, strict=True)}
+                feed = {name: as_input(tensor) for name, tensor in zip(names, tensors, strict=True)}
                 results.append(infer(outputs, feed, control.options))
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
@@ -132,7 +132,7 @@ class Session:
         if memory.is_exceeded(error):
             memory.shrink()
             try:
-                feed = {name: as_array(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
+                feed = {name: as_input(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
                 outputs: Outputs = self._run(self.outputs, feed, control.options)
                 return outputs
             except Exception as again:
@@ -170,3 +170,15 @@ class Control:
 
     def __call__(self) -> None:
         self.options.terminate = True
+
+
+def as_input(tensor: Any) -> np.ndarray[Any, Any]:
+    """A tensor as onnxruntime takes it: an array that shares its memory; for STRING, one of str."""
+    array = as_array(tensor)
+    if array.dtype != object:
+        return array
+    try:
+        texts = [element.decode() for element in array.ravel()]
+    except UnicodeDecodeError as error:
+        raise BackendError("ERR a STRING tensor for an ONNX model must be valid UTF-8") from error
+    return np.array(texts, dtype=object).reshape(array.shape)

@@ -22,7 +22,9 @@
     MODULE(eventloop, execution)     \
     MODULE(eventloop, configuration) \
     MODULE(eventloop, information)   \
-    MODULE(eventloop, persistence)   \
+    MODULE(eventloop, strings)       \
+    MODULE(eventloop, tensor_type)   \
+    MODULE(eventloop, model_type)    \
     MODULE(worker, native)           \
     MODULE(worker, _core)
 

@@ -31,11 +31,7 @@ from cython.cimports.libc.stdint import int8_t, int16_t, int32_t, int64_t, uint8
 from cython.cimports.libc.string import memchr, memcpy, strlen
 from cython.cimports.redis_api import (
     REDISMODULE_OK,
-    RedisModule_Alloc,
     RedisModule_CloseKey,
-    RedisModule_CreateStringFromLongLong,
-    RedisModule_Free,
-    RedisModule_FreeString,
     RedisModule_ModuleTypeSetValue,
     RedisModule_Realloc,
     RedisModule_Replicate,
@@ -55,6 +51,7 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
 from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.strings import free_strings, new_dims
 
 BAD_SHAPE = cython.declare(cython.p_const_char, b"ERR invalid or negative value found in tensor shape")
 BAD_VALUE = cython.declare(cython.p_const_char, b"ERR invalid value")
@@ -288,26 +285,7 @@ def replicate_tensor(
 ) -> cython.void:
     """Propagates a stored output as ``AI.TENSORSET name dtype dim ... BLOB data``."""
     dtype: cython.p_const_char = rai_dtype_name(tensor.dtype)
-    dims: cython.pointer(cython.pointer(RedisModuleString))
-    i: cython.int
-    if tensor.ndim == 0:
-        RedisModule_Replicate(
-            ctx,
-            b"AI.TENSORSET",
-            b"sccb",
-            name,
-            dtype,
-            cython.cast(cython.p_const_char, b"BLOB"),
-            tensor.data,
-            cython.cast(cython.size_t, tensor.byte_length),
-        )
-        return
-    dims = cython.cast(
-        cython.pointer(cython.pointer(RedisModuleString)),
-        RedisModule_Alloc(tensor.ndim * cython.sizeof(cython.pointer(RedisModuleString))),
-    )
-    for i in range(tensor.ndim):
-        dims[i] = RedisModule_CreateStringFromLongLong(cython.NULL, tensor.dims[i])
+    dims: cython.pointer(cython.pointer(RedisModuleString)) = new_dims(tensor)
     RedisModule_Replicate(
         ctx,
         b"AI.TENSORSET",
@@ -320,9 +298,7 @@ def replicate_tensor(
         tensor.data,
         cython.cast(cython.size_t, tensor.byte_length),
     )
-    for i in range(tensor.ndim):
-        RedisModule_FreeString(cython.NULL, dims[i])
-    RedisModule_Free(dims)
+    free_strings(dims, tensor.ndim)
 
 
 # ---- replies -----------------------------------------------------------------------

@@ -1,7 +1,12 @@
-"""The backend that docs/backends.md shows works, under the name and path rules that it states."""
+"""What the documentation shows works: the backend of docs/backends.md, under the name and path rules that it
+states, and the examples of README.md."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,20 +15,20 @@ import pytest
 
 from harness import OK, Error, Server, Wire, as_dict, assert_tensor, put
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "backends.md"
+ROOT = Path(__file__).resolve().parents[2]
 LINE = '{"a": 2, "b": 1}'
 
 
-def documented_backend() -> str:
-    """The source of the page's only Python block."""
-    blocks = PAGE.read_text().split("```python\n")[1:]
-    assert len(blocks) == 1, "the page has one Python block"
-    return blocks[0].split("```")[0]
+def code_block(page: str, language: str) -> str:
+    """The only code block of a language on a page."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 1, f"{page} has {len(blocks)} {language} blocks"
+    return str(blocks[0])
 
 
 def write_backend(file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(documented_backend())
+    file.write_text(code_block("docs/backends.md", "python"))
     return file
 
 
@@ -120,3 +125,17 @@ def test_a_backend_is_found_at_its_default_path_when_it_is_first_needed(
         names = ("INPUTS", 1, "x", "OUTPUTS", 1, "y")
         assert wire("AI.MODELSTORE", "line", "TF", "CPU", *names, "BLOB", LINE) == OK
     assert server.info("ai")["ai_TensorFlow_version"] == "1.0"
+
+
+def run_example(directory: Path, *command: str) -> str:
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_the_examples_of_the_readme_print_what_it_says(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    port = make_server().port
+    if shutil.which("redis-cli") is None:
+        pytest.skip("no redis-cli")
+    shell = code_block("README.md", "sh").replace("redis-cli", f"redis-cli -p {port}")
+    assert run_example(tmp_path, "bash", "-euc", shell).split() == ["OK", "OK", "OK", "OK", "10", "40", "90"]
+    python = code_block("README.md", "python").replace("port=6379", f"port={port}")
+    assert run_example(tmp_path, sys.executable, "-c", python).split() == ["[10.", "40.", "90.]"]

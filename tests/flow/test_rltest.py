@@ -44,6 +44,7 @@ def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         **request.param,
     )
     assert env.isUp(), "redis-server did not start"
+    env.getConnection().config_set("repl-diskless-sync-delay", 0)
     try:
         yield env
     finally:
@@ -71,15 +72,25 @@ def settled(env: Env, check: Callable[[Any], None]) -> None:
         check(env.getSlaveConnection())
 
 
+def wait_for_quiet(env: Env) -> None:
+    """Waits until the replica is linked and nobody saves."""
+
+    def quiet() -> bool:
+        connections = [env.getConnection()]
+        if env.useSlaves:
+            connections.append(env.getSlaveConnection())
+            if connections[-1].info("replication")["master_link_status"] != "up":
+                return False
+        return not any(connection.info("persistence")["rdb_bgsave_in_progress"] for connection in connections)
+
+    wait_until(quiet)
+
+
 def reload(env: Env, *, restart: bool) -> None:
     """Reloads from RDB, or rewrites the AOF and restarts; with SAVE's file where there is no AOF."""
+    wait_for_quiet(env)
     env.dumpAndReload(restart=restart)
-    if env.useSlaves:
-
-        def linked() -> bool:
-            return env.getSlaveConnection().info("replication")["master_link_status"] == "up"
-
-        wait_until(linked)
+    wait_for_quiet(env)
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["reload", "restart"])

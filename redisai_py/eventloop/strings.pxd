@@ -1,0 +1,7 @@
+from core cimport rai_tensor
+from libc.stdint cimport int64_t
+from redis_api cimport RedisModuleString
+
+cdef RedisModuleString **new_strings(int64_t count) noexcept nogil
+cdef RedisModuleString **new_dims(rai_tensor *tensor) noexcept nogil
+cdef void free_strings(RedisModuleString **strings, int64_t count) noexcept nogil
