@@ -9,6 +9,7 @@ from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a server sends nothing anywhere and keeps no database about it
 
+import numpy as np
 import onnxruntime as ort
 
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
