@@ -182,4 +182,5 @@ def as_input(tensor: Any) -> np.ndarray[Any, Any]:
         texts = [element.decode() for element in array.ravel()]
     except UnicodeDecodeError as error:
         raise BackendError("ERR a STRING tensor for an ONNX model must be valid UTF-8") from error
-    return np.array(texts, dtype=object).reshape(array.shape)
+    strings: np.ndarray[Any, Any] = np.array(texts, dtype=object).reshape(array.shape)
+    return strings
