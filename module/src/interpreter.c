@@ -151,7 +151,10 @@ static void refuse_jobs(rai_queue *queue) {
 
 void rai_serve_queue(rai_queue *queue) {
     pthread_once(&worker_import, import_worker_side);
-    if (worker_import_error[0] == 0) rai_python_worker(queue);
+    if (worker_import_error[0] == 0) {
+        rai_python_worker(queue);
+        strcpy(worker_import_error, "a worker has ended, see the log");
+    }
     refuse_jobs(queue);
 }
 

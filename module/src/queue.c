@@ -54,7 +54,7 @@ struct rai_queue {
 static rai_queue *queues;      /* in order of creation; only ever appended to */
 static rai_queue *control;     /* loads models and backends; one worker, in order */
 static rai_queue *soon_queues; /* event loop only */
-static int handover_before_sleep;
+static int hold_back; /* pushes that would wake a worker wait for the end of the turn */
 
 static int64_t usable_cores(void) {
     cpu_set_t cores;
@@ -149,7 +149,7 @@ void rai_queue_push_soon(rai_queue *queue, rai_job *job) {
     queue->soon_count++;
     /* An attentive worker takes the job without being woken. */
     int attended = __atomic_load_n(&queue->attentive, __ATOMIC_RELAXED) > 0;
-    if (!handover_before_sleep || attended || queue->soon_count >= EARLY_HANDOVER) {
+    if (!hold_back || attended || queue->soon_count >= EARLY_HANDOVER) {
         hand_over(queue);
     } else if (!queue->in_soon_list) {
         queue->in_soon_list = 1;
@@ -294,16 +294,20 @@ double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker) {
 
 /* ---- set-up ------------------------------------------------------------- */
 
-static void before_sleep(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
+/* Redis 7 tells when it goes to sleep before it runs what clients that were just
+ * unblocked had pipelined, so only between waking up and that moment can pushes be
+ * held back. */
+static void around_sleep(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
     (void)ctx, (void)event, (void)data;
-    if (subevent == REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP) rai_queues_flush();
+    hold_back = subevent != REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP;
+    if (!hold_back) rai_queues_flush();
 }
 
 int rai_queues_init(RedisModuleCtx *ctx) {
     control = queue_new("control", 1);
     if (RedisModule_GetServerVersion() >= REDIS_7) {
         RedisModuleEvent event = {REDISMODULE_EVENT_EVENTLOOP, 1};
-        handover_before_sleep = RedisModule_SubscribeToServerEvent(ctx, event, before_sleep) == REDISMODULE_OK;
+        RedisModule_SubscribeToServerEvent(ctx, event, around_sleep);
     }
     return REDISMODULE_OK;
 }

@@ -57,12 +57,12 @@ from cython.cimports.redis_api import (
     RedisModule_DeleteKey,
     RedisModule_Free,
     RedisModule_GetContextFlags,
-    RedisModule_GetSelectedDb,
     RedisModule_Log,
     RedisModule_ModuleTypeGetType,
     RedisModule_ModuleTypeGetValue,
     RedisModule_ModuleTypeSetValue,
     RedisModule_OpenKey,
+    RedisModule_Replicate,
     RedisModule_ReplicateVerbatim,
     RedisModule_ReplyWithArray,
     RedisModule_ReplyWithError,
@@ -70,7 +70,6 @@ from cython.cimports.redis_api import (
     RedisModule_ReplyWithSimpleString,
     RedisModule_ReplyWithString,
     RedisModule_ReplyWithStringBuffer,
-    RedisModule_SelectDb,
     RedisModule_StringPtrLen,
     RedisModule_WrongArity,
     RedisModuleCtx,
@@ -307,7 +306,8 @@ def load_in_background(model: cython.pointer(rai_model)) -> cython.void:
 @cython.exceptval(check=False)
 def finish_store(
     ctx: cython.pointer(RedisModuleCtx),
-    name: cython.pointer(RedisModuleString),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
     model: cython.pointer(rai_model),
     error: cython.p_const_char,
 ) -> cython.int:
@@ -317,12 +317,13 @@ def finish_store(
         RedisModule_Log(ctx, b"warning", b"%s", error)
         return RedisModule_ReplyWithError(ctx, error)
     # Checked only now, as RedisAI does: a broken model is reported before a wrong type.
-    key = open_for_writing(ctx, name, rai_types.model)
+    key = open_for_writing(ctx, argv[1], rai_types.model)
     if key == cython.NULL:
         return reply_with_wrong_type(ctx)
-    publish_model(key, name, rai_model_retain(model))
+    publish_model(key, argv[1], rai_model_retain(model))
     RedisModule_CloseKey(key)
-    RedisModule_ReplicateVerbatim(ctx)
+    # Verbatim; Redis 6.2 forgets RedisModule_ReplicateVerbatim in the reply to a blocked client.
+    RedisModule_Replicate(ctx, b"AI.MODELSTORE", b"v", argv + 1, cython.cast(cython.size_t, argc - 1))
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
 
 
@@ -333,7 +334,7 @@ def reply_to_modelstore(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     job: cython.pointer(rai_job) = rai_job_of_context(ctx)
-    return finish_store(ctx, argv[1], job.model, job.error)
+    return finish_store(ctx, argv, argc, job.model, job.error)
 
 
 @cython.cfunc
@@ -355,7 +356,7 @@ def modelstore(
     flags = RedisModule_GetContextFlags(ctx)
     if flags & TRUSTED_FLAGS:
         # An AOF or our master: it was accepted before, so it is installed at once.
-        if finish_store(ctx, argv[1], model, cython.NULL) == REDISMODULE_OK and model.queue != cython.NULL:
+        if finish_store(ctx, argv, argc, model, cython.NULL) == REDISMODULE_OK and model.queue != cython.NULL:
             load_in_background(model)
         rai_model_release(model)
         return REDISMODULE_OK
@@ -364,7 +365,7 @@ def modelstore(
     if flags & IN_PLACE_FLAGS:
         # MULTI, Lua and calls of other modules cannot wait without the event loop.
         rai_job_run_in_place(job, rai_control_queue())
-        finish_store(ctx, argv[1], job.model, job.error)
+        finish_store(ctx, argv, argc, job.model, job.error)
         rai_job_free(job)
     else:
         rai_job_submit(ctx, job, rai_control_queue(), reply_to_modelstore)
@@ -498,25 +499,16 @@ def modeldel(
 @cython.nogil
 @cython.exceptval(check=False)
 def is_in_keyspace(ctx: cython.pointer(RedisModuleCtx), model: cython.pointer(rai_model)) -> cython.bint:
-    """Whether some database holds this very model under its last known name.
-
-    Names follow RENAME through notifications; databases are searched, since
-    MOVE, SWAPDB and values loaded from an RDB file do not tell theirs.
-    """
-    key: cython.pointer(RedisModuleKey)
-    found: cython.bint = False
-    database: cython.int = 0
-    while not found and RedisModule_SelectDb(ctx, database) == REDISMODULE_OK:
-        key = cython.cast(
-            cython.pointer(RedisModuleKey),
-            RedisModule_OpenKey(ctx, model.key, REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH),
-        )
-        if key != cython.NULL:
-            found = (
-                RedisModule_ModuleTypeGetType(key) == rai_types.model and RedisModule_ModuleTypeGetValue(key) == model
-            )
-            RedisModule_CloseKey(key)
-        database += 1
+    """Whether the selected database holds this very model under its last known name."""
+    found: cython.bint
+    key: cython.pointer(RedisModuleKey) = cython.cast(
+        cython.pointer(RedisModuleKey),
+        RedisModule_OpenKey(ctx, model.key, REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH),
+    )
+    if key == cython.NULL:
+        return False
+    found = RedisModule_ModuleTypeGetType(key) == rai_types.model and RedisModule_ModuleTypeGetValue(key) == model
+    RedisModule_CloseKey(key)
     return found
 
 
@@ -526,22 +518,19 @@ def is_in_keyspace(ctx: cython.pointer(RedisModuleCtx), model: cython.pointer(ra
 def modelscan(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI._MODELSCAN: [key, tag] of every model in every database"""
+    """AI._MODELSCAN: [key, tag] of every model in the selected database (Q1, Q33)"""
     count: int64_t = 0
     found: int64_t = 0
     i: int64_t
     models: cython.pointer(cython.pointer(rai_model))
-    selected: cython.int
     if argc != 1:
         return RedisModule_WrongArity(ctx)
     RedisModule_Log(ctx, b"warning", b"MODELSCAN is experimental and might be removed in future versions")
-    selected = RedisModule_GetSelectedDb(ctx)
     models = rai_registry_snapshot(cython.address(count))
     for i in range(count):
         if is_in_keyspace(ctx, models[i]):
             models[found], models[i] = models[i], models[found]
             found += 1
-    RedisModule_SelectDb(ctx, selected)
     RedisModule_ReplyWithArray(ctx, found)
     for i in range(count):
         if i < found:

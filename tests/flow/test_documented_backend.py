@@ -1,5 +1,5 @@
 """What the documentation shows works: the backend of docs/backends.md, under the name and path rules that it
-states, and the examples of README.md."""
+states, the examples of README.md, and the measurement of docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -139,3 +139,15 @@ def test_the_examples_of_the_readme_print_what_it_says(make_server: Callable[...
     assert run_example(tmp_path, "bash", "-euc", shell).split() == ["OK", "OK", "OK", "OK", "10", "40", "90"]
     python = code_block("README.md", "python").replace("port=6379", f"port={port}")
     assert run_example(tmp_path, sys.executable, "-c", python).split() == ["[10.", "40.", "90.]"]
+
+
+def test_the_measurement_of_the_architecture_page_gives_two_figures(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    (tmp_path / "bridge.py").write_text(code_block("docs/architecture.md", "python"))
+    with make_server("TORCH", str(tmp_path / "bridge.py")).wire() as wire:
+        assert wire("AI.MODELSTORE", "bridge", "TORCH", "CPU", "BLOB", "-") == OK
+        assert wire("AI.TENSORSET", "x", "FLOAT", 30) == OK
+        assert wire("AI.MODELEXECUTE", "bridge", "INPUTS", 1, "x", "OUTPUTS", 1, "us") == OK
+        microseconds = [float(value) for value in wire("AI.TENSORGET", "us", "VALUES")]
+    assert len(microseconds) == 2 and all(0 < value < 1000 for value in microseconds)

@@ -1,0 +1,70 @@
+"""The pages name what the source has: commands, load arguments, files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from redisai_py import server
+from redisai_py.codegen.commands import COMMANDS, Command
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+WRITTEN_LATER = {"docs/performance.md"}  # needs figures of a whole benchmark run
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_commands_page_has_the_command_as_the_table_declares_it(command: Command) -> None:
+    rows = [cells(line) for line in text("docs/commands.md").splitlines() if line.startswith("| AI.")]
+    keys = ", ".join(map(str, command.keys)) if any(command.keys) else "none"
+    syntax = f"`{command.syntax}`" if command.syntax else ""
+    assert [command.name.upper(), syntax, " ".join(command.flags), keys, command.summary] in rows
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_readme_names_the_command(command: Command) -> None:
+    assert command.name.upper() in text("README.md")
+
+
+def test_the_readme_has_every_load_argument() -> None:
+    listed = re.search(r"load arguments of the module: ([^.]*)\.", server.__doc__ or "")
+    assert listed is not None
+    readme = text("README.md")
+    for argument in re.split(r",\s*", listed.group(1)):
+        assert f"`{argument}`" in readme
+
+
+SOURCES = [
+    *(ROOT / "module").rglob("*.c"),
+    *(ROOT / "redisai_py" / "eventloop").glob("*.py"),
+    *(ROOT / "redisai_py" / "worker").glob("*.py"),
+    *(ROOT / "redisai_py").glob("*.py"),
+]
+
+
+@pytest.mark.parametrize("source", [path for path in SOURCES if path.name != "__init__.py"], ids=lambda path: path.name)
+def test_the_source_tour_names_the_file(source: Path) -> None:
+    assert source.name in text("README.md").split("## The source, in reading order")[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        found = (page.parent / target).resolve()
+        assert found.exists() or str(found.relative_to(ROOT)) in WRITTEN_LATER, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    for name in re.findall(r"`((?:redisai_py|module|tests|backends|docs)/[\w/.]+)`", page.read_text()):
+        assert (ROOT / name).exists(), name
