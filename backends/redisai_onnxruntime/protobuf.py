@@ -8,6 +8,7 @@ numbers are those of onnx.proto.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE_INITIALIZER = 1, 5, 15
@@ -21,6 +22,8 @@ EXTERNAL = 1
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
+MOST_FIELDS = 5_000_000  # more than any real model has outside its tensors, and a few seconds of looking
+
 
 class MalformedError(ValueError):
     """The bytes are no protobuf message."""
@@ -32,6 +35,8 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while at < end:
         key, at = varint(message, at)
         number, kind = key >> 3, key & 7
+        if number == 0:
+            raise MalformedError
         if kind == VARINT:
             value, at = varint(message, at)
             yield number, value
@@ -82,17 +87,22 @@ CHILDREN = {
 def has_graph(blob: bytes) -> bool:
     """Whether the bytes are a ModelProto with a graph."""
     try:
-        return any(number == MODEL_GRAPH and not isinstance(value, int) for number, value in fields(memoryview(blob)))
+        top_level = islice(fields(memoryview(blob)), MOST_FIELDS)
+        return any(number == MODEL_GRAPH and not isinstance(value, int) for number, value in top_level)
     except MalformedError:
         return False
 
 
 def has_external_data(blob: bytes) -> bool:
-    """Whether any tensor of the model keeps its data in a file."""
+    """Whether any tensor of the model keeps its data in a file; raises MalformedError."""
     pending = [("model", memoryview(blob))]
+    to_go = MOST_FIELDS
     while pending:
         kind, message = pending.pop()
         for number, value in fields(message):
+            to_go -= 1
+            if to_go == 0:
+                raise MalformedError
             if kind == "tensor":
                 if number == TENSOR_EXTERNAL_DATA or (number == TENSOR_DATA_LOCATION and value == EXTERNAL):
                     return True

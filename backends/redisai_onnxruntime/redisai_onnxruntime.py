@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -39,8 +40,7 @@ class Backend:
             raise BackendError("ERR GPU requested but ONNX couldn't find CUDA")
         if not protobuf.has_graph(source.blob):
             raise BackendError(NO_GRAPH)
-        if protobuf.has_external_data(source.blob):
-            raise BackendError("ERR ONNX models with external data are not supported: a model must be self-contained")
+        refuse_external_data(source.blob)
         providers: list[Any] = ["CPUExecutionProvider"]
         if kind == "GPU":
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": index or 0}))
@@ -73,6 +73,16 @@ class Backend:
         return options
 
 
+def refuse_external_data(blob: bytes) -> None:
+    """Raises BackendError for a model that refers to files, or that cannot be searched for that."""
+    try:
+        external = protobuf.has_external_data(blob)
+    except protobuf.MalformedError as error:
+        raise BackendError("ERR the model is not a valid ONNX protobuf") from error
+    if external:
+        raise BackendError("ERR ONNX models with external data are not supported: a model must be self-contained")
+
+
 def translate(error: Exception) -> BackendError:
     """onnxruntime's error with the text that RedisAI's clients know; ours as they are."""
     return BackendError(restate(LIBRARY_PREFIX.sub("", str(error))))
@@ -98,6 +108,7 @@ class Session:
         self._tensors = [node.type.startswith("tensor(") for node in inference.get_outputs()]
         self._all_tensors = all(self._tensors)
         self._run = runner(inference)
+        self._lock = Lock()
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
@@ -112,9 +123,10 @@ class Session:
                 results.append(infer(outputs, feed, control.options))
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
-        if self._heavy_runs_to_go and monotonic() - started > HEAVY * len(requests):
-            self._heavy_runs_to_go -= 1
-            run.retune = self._heavy_runs_to_go == 0
+        if self._heavy_runs_to_go > 0 and monotonic() - started > HEAVY * len(requests):
+            with self._lock:
+                self._heavy_runs_to_go -= 1
+                run.retune = self._heavy_runs_to_go == 0
         if not self._all_tensors:
             self._drop_non_tensors(results)
         self._backend.memory.count(0, 2 * len(outputs) * len(requests))

@@ -105,8 +105,7 @@ typedef struct rai_job rai_job;
 typedef struct rai_queue rai_queue;
 
 /* A model value. The event loop owns every field but session, which is a Python
- * object that only workers touch. Whoever drops the last reference frees it: by
- * then nobody else holds its Redis strings, so that may be any thread. */
+ * object that only workers touch. Whoever drops the last reference frees it. */
 typedef struct rai_model {
     int32_t refcount;
     int32_t backend;
@@ -265,7 +264,6 @@ int64_t rai_python_watchdog(int64_t now_us);
 /* ---- configuration (settings.c) ------------------------------------------- */
 
 typedef struct rai_settings {
-    char *backends_path;
     int64_t threads_per_queue; /* 0: chosen by the scheduler */
     int64_t intra_op_parallelism;
     int64_t inter_op_parallelism;
@@ -273,6 +271,11 @@ typedef struct rai_settings {
     int64_t model_execution_timeout_ms;
     int64_t backend_memory_limit_mb;
 } rai_settings;
+
+/* BACKENDSPATH, without slashes at its end; set by the event loop, read anywhere. */
+typedef enum rai_limits { RAI_PATH_SIZE = 4096 } rai_limits;
+void rai_set_backends_path(const char *path);
+void rai_get_backends_path(char *path, size_t size);
 
 /* What INFO shows of a backend; written by workers once it is loaded. */
 typedef struct rai_backend_info {

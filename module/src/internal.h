@@ -15,6 +15,7 @@ int rai_queues_init(RedisModuleCtx *ctx);
 
 /* model.c */
 int rai_model_park(rai_model *model, rai_job *job);
+void rai_models_init(void);
 
 /* watchdog.c */
 int rai_watchdog_init(void);
@@ -26,6 +27,7 @@ int64_t rai_check_runs(int64_t now_us); /* body of the watchdog's turn */
 
 /* settings.c */
 void rai_log_init(RedisModuleCtx *ctx);
+RedisModuleCtx *rai_detached_context(void);
 
 /* Starts a detached thread of 16 MiB stack that handles no signals but its own crash. 0: done. */
 int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, const char *name);

@@ -11,6 +11,7 @@ enum { LARGE_BLOB = 1 << 20 }; /* bytes that are freed elsewhere */
 static const char *const backend_names[RAI_BACKENDS] = {"TF", "TFLITE", "TORCH", "ONNX"};
 
 static int64_t live_models;
+static pthread_t event_loop_thread;
 
 /* Guards state, error, session and waiting of every model. Held for a few
  * instructions only, never while anything else is waited for. */
@@ -19,6 +20,10 @@ static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Guards the registry: Redis' lazy-free thread removes entries, too. */
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static rai_model *registry;
+
+void rai_models_init(void) {
+    event_loop_thread = pthread_self();
+}
 
 int32_t rai_backend_from_name(const char *name, size_t length) {
     for (int32_t backend = 0; backend < RAI_BACKENDS; backend++) {
@@ -145,16 +150,35 @@ rai_model *rai_model_retain(rai_model *model) {
     return model;
 }
 
-/* The session is a Python object, and whoever drops the last reference must not
- * wait for Python; giving hundreds of megabytes back to the system takes tens of
- * milliseconds. So a job carries the session, and the blob, to a worker. */
+/* Hands a session, a Python object, and a blob, whose memory may take the system
+ * tens of milliseconds to take back, to a worker. */
+static void release_elsewhere(rai_job *job) {
+    rai_job_spawn(job, rai_control_queue());
+}
+
+static void release_later(RedisModuleCtx *ctx, void *job) {
+    (void)ctx;
+    release_elsewhere(job);
+}
+
+/* Whoever drops the last reference must wait neither for Python nor for the system.
+ * On the event loop the command at hand may still hold the blob's strings, whose
+ * counts are not atomic: there the hand-over happens in a later turn. */
+static void release_heavy_parts(rai_model *model) {
+    rai_job *job = rai_job_new(RAI_JOB_RELEASE, NULL, 0, 0);
+    job->session = model->session;
+    job->blob = model->blob;
+    if (pthread_equal(pthread_self(), event_loop_thread)) {
+        RedisModule_CreateTimer(rai_detached_context(), 1, release_later, job);
+    } else {
+        release_elsewhere(job);
+    }
+}
+
 void rai_model_release(rai_model *model) {
     if (model == NULL || __atomic_sub_fetch(&model->refcount, 1, __ATOMIC_ACQ_REL) > 0) return;
     if (model->session != NULL || (model->blob && model->blob->length > LARGE_BLOB)) {
-        rai_job *job = rai_job_new(RAI_JOB_RELEASE, NULL, 0, 0);
-        job->session = model->session;
-        job->blob = model->blob;
-        rai_job_spawn(job, rai_control_queue());
+        release_heavy_parts(model);
     } else {
         rai_blob_release(model->blob);
     }

@@ -41,6 +41,7 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     RedisModule_SetModuleAttribs(ctx, "ai", rai_version_number(), REDISMODULE_APIVER_1);
     RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
     rai_log_init(ctx);
+    rai_models_init();
     if (check_server(ctx) || rai_watchdog_init() || rai_queues_init(ctx) ||
         rai_interpreter_start(ctx, module_dir, python) || register_commands(ctx) || rai_hooks.register_types(ctx) ||
         rai_hooks.register_info(ctx)) {

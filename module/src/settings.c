@@ -15,6 +15,9 @@ rai_value_types rai_types;
 static rai_backend_info backends[RAI_BACKENDS];
 static RedisModuleCtx *log_context;
 
+static pthread_mutex_t path_lock = PTHREAD_MUTEX_INITIALIZER;
+static char backends_path[RAI_PATH_SIZE];
+
 int rai_version_number(void) {
     return RAI_MAJOR * 10000 + RAI_MINOR * 100 + RAI_PATCH;
 }
@@ -31,6 +34,24 @@ const char *rai_git_sha(void) {
 
 rai_settings *rai_config(void) {
     return &settings;
+}
+
+void rai_set_backends_path(const char *path) {
+    pthread_mutex_lock(&path_lock);
+    int length = snprintf(backends_path, sizeof(backends_path), "%s", path);
+    if (length >= (int)sizeof(backends_path)) length = (int)sizeof(backends_path) - 1;
+    while (length > 1 && backends_path[length - 1] == '/') backends_path[--length] = 0;
+    pthread_mutex_unlock(&path_lock);
+}
+
+void rai_get_backends_path(char *path, size_t size) {
+    pthread_mutex_lock(&path_lock);
+    snprintf(path, size, "%s", backends_path);
+    pthread_mutex_unlock(&path_lock);
+}
+
+RedisModuleCtx *rai_detached_context(void) {
+    return log_context;
 }
 
 rai_backend_info *rai_backend(int32_t backend) {

@@ -49,6 +49,7 @@ CALLBACKS = (
     Callback("int", "RedisModuleCmdFunc", "RedisModuleCtx *ctx, RedisModuleString **argv, int argc"),
     Callback("void", "RedisModuleFreePrivDataFunc", "RedisModuleCtx *ctx, void *private_data"),
     Callback("void", "RedisModuleDisconnectFunc", "RedisModuleCtx *ctx, RedisModuleBlockedClient *client"),
+    Callback("void", "RedisModuleTimerFunc", "RedisModuleCtx *ctx, void *data"),
     Callback("void", "RedisModuleInfoFunc", "RedisModuleInfoCtx *ctx, int for_crash_report"),
     Callback(
         "int", "RedisModuleNotificationFunc", "RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key"
@@ -125,6 +126,9 @@ FUNCTIONS = (
     Function("void", "Log", "RedisModuleCtx *ctx, const char *level, const char *format, ..."),
     Function("void", "LogIOError", "RedisModuleIO *io, const char *level, const char *format, ..."),
     Function("RedisModuleCtx *", "GetDetachedThreadSafeContext", "RedisModuleCtx *ctx"),
+    Function(
+        "uint64_t", "CreateTimer", "RedisModuleCtx *ctx, long long period_ms, RedisModuleTimerFunc callback, void *data"
+    ),
     # Contexts and clients.
     Function("int", "GetContextFlags", "RedisModuleCtx *ctx"),
     Function("int", "GetSelectedDb", "RedisModuleCtx *ctx"),

@@ -4,17 +4,22 @@ import cython
 from cython.cimports.command_handlers import rai_handlers, rai_hooks
 from cython.cimports.core import (
     RAI_JOB_BACKEND,
+    RAI_PATH_SIZE,
     rai_backend_from_name,
     rai_config,
     rai_control_queue,
+    rai_get_backends_path,
     rai_job,
     rai_job_free,
     rai_job_new,
     rai_job_of_context,
     rai_job_run_in_place,
     rai_job_submit,
+    rai_set_backends_path,
+    rai_settings,
 )
 from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.string import memcpy, strcmp, strlen, strncmp, strstr
 from cython.cimports.redis_api import (
     REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET,
@@ -31,7 +36,6 @@ from cython.cimports.redis_api import (
     RedisModule_CallReplyLength,
     RedisModule_CallReplyStringPtr,
     RedisModule_CallReplyType,
-    RedisModule_Free,
     RedisModule_FreeCallReply,
     RedisModule_GetClientId,
     RedisModule_GetClientInfoById,
@@ -65,14 +69,6 @@ def copy_of(text: cython.p_const_char) -> cython.p_char:
     copy: cython.p_char = cython.cast(cython.p_char, RedisModule_Alloc(length))
     memcpy(copy, text, length)
     return copy
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def set_backends_path(path: cython.p_const_char) -> cython.void:
-    RedisModule_Free(rai_config().backends_path)
-    rai_config().backends_path = copy_of(path)
 
 
 @cython.cfunc
@@ -122,37 +118,21 @@ def set_number(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def load_argument(
+def set_option(
     ctx: cython.pointer(RedisModuleCtx),
     key: cython.pointer(RedisModuleString),
     value: cython.pointer(RedisModuleString),
 ) -> cython.bint:
-    """Applies one pair; false when the key is unknown or the value is not valid."""
-    length: cython.size_t = 0
-    result: cython.int = 0
-    job: cython.pointer(rai_job)
-    loaded: cython.bint
-    if is_word(key, b"BACKENDSPATH"):
-        return True  # applied before all others
-    job = backend_job(key, value)
-    if job != cython.NULL:
-        # Module load: nothing is served yet, so waiting for Python stalls nobody.
-        rai_job_run_in_place(job, rai_control_queue())
-        loaded = job.error == cython.NULL
-        rai_job_free(job)
-        return loaded
+    """Applies a pair that is no backend; false when the key is unknown or the value is not valid."""
+    result: cython.int
+    settings: cython.pointer(rai_settings) = rai_config()
+    result = set_number(ctx, key, value, b"THREADS_PER_QUEUE", 1, cython.address(settings.threads_per_queue))
     if result == 0:
-        result = set_number(ctx, key, value, b"THREADS_PER_QUEUE", 1, cython.address(rai_config().threads_per_queue))
+        result = set_number(ctx, key, value, b"INTRA_OP_PARALLELISM", 1, cython.address(settings.intra_op_parallelism))
     if result == 0:
-        result = set_number(
-            ctx, key, value, b"INTRA_OP_PARALLELISM", 1, cython.address(rai_config().intra_op_parallelism)
-        )
+        result = set_number(ctx, key, value, b"INTER_OP_PARALLELISM", 1, cython.address(settings.inter_op_parallelism))
     if result == 0:
-        result = set_number(
-            ctx, key, value, b"INTER_OP_PARALLELISM", 1, cython.address(rai_config().inter_op_parallelism)
-        )
-    if result == 0:
-        result = set_number(ctx, key, value, b"MODEL_CHUNK_SIZE", 1, cython.address(rai_config().model_chunk_size))
+        result = set_number(ctx, key, value, b"MODEL_CHUNK_SIZE", 1, cython.address(settings.model_chunk_size))
     if result == 0:
         result = set_number(
             ctx,
@@ -160,13 +140,46 @@ def load_argument(
             value,
             b"MODEL_EXECUTION_TIMEOUT",
             LEAST_EXECUTION_TIMEOUT_MS,
-            cython.address(rai_config().model_execution_timeout_ms),
+            cython.address(settings.model_execution_timeout_ms),
         )
     if result == 0:
         result = set_number(
-            ctx, key, value, b"BACKEND_MEMORY_LIMIT", 1, cython.address(rai_config().backend_memory_limit_mb)
+            ctx, key, value, b"BACKEND_MEMORY_LIMIT", 1, cython.address(settings.backend_memory_limit_mb)
         )
     return result == 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def is_backend(key: cython.pointer(RedisModuleString)) -> cython.bint:
+    length: cython.size_t = 0
+    text: cython.p_const_char = text_of(key, cython.address(length))
+    return rai_backend_from_name(text, length) >= 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_argument(
+    ctx: cython.pointer(RedisModuleCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(RedisModuleString),
+    backends: cython.bint,
+) -> cython.bint:
+    """Applies one pair, if its turn is now; false when it cannot be applied."""
+    job: cython.pointer(rai_job)
+    loaded: cython.bint
+    if is_word(key, b"BACKENDSPATH") or is_backend(key) != backends:
+        return True
+    if not backends:
+        return set_option(ctx, key, value)
+    job = backend_job(key, value)
+    # Module load: nothing is served yet, so waiting for Python stalls nobody.
+    rai_job_run_in_place(job, rai_control_queue())
+    loaded = job.error == cython.NULL
+    rai_job_free(job)
+    return loaded
 
 
 @cython.cfunc
@@ -178,12 +191,12 @@ def load_arguments(
     argc: cython.int,
     module_dir: cython.p_const_char,
 ) -> cython.int:
-    """Applies the arguments of --loadmodule: BACKENDSPATH first, then all pairs in order."""
+    """Applies the arguments of --loadmodule: BACKENDSPATH, then the options, then the backends, which read both."""
     at: cython.int
-    default_path: cython.p_char = cython.cast(cython.p_char, RedisModule_Alloc(strlen(module_dir) + 10))
-    memcpy(default_path, module_dir, strlen(module_dir))
-    memcpy(default_path + strlen(module_dir), cython.cast(cython.p_const_char, b"/backends"), 10)
-    rai_config().backends_path = default_path
+    backends: cython.int
+    default_path: cython.char[RAI_PATH_SIZE]
+    snprintf(default_path, cython.sizeof(default_path), b"%s/backends", module_dir)
+    rai_set_backends_path(default_path)
     if argc % 2 != 0:
         RedisModule_Log(
             ctx,
@@ -193,18 +206,18 @@ def load_arguments(
         return REDISMODULE_ERR
     for at in range(0, argc, 2):
         if is_word(argv[at], b"BACKENDSPATH"):
-            set_backends_path(RedisModule_StringPtrLen(argv[at + 1], cython.NULL))
-    # Queues read THREADS_PER_QUEUE when they are made, and backends need queues.
-    for at in range(0, argc, 2):
-        if not load_argument(ctx, argv[at], argv[at + 1]):
-            RedisModule_Log(
-                ctx,
-                b"warning",
-                b"ERR error processing argument: %s %s",
-                RedisModule_StringPtrLen(argv[at], cython.NULL),
-                RedisModule_StringPtrLen(argv[at + 1], cython.NULL),
-            )
-            return REDISMODULE_ERR
+            rai_set_backends_path(RedisModule_StringPtrLen(argv[at + 1], cython.NULL))
+    for backends in range(2):
+        for at in range(0, argc, 2):
+            if not load_argument(ctx, argv[at], argv[at + 1], backends):
+                RedisModule_Log(
+                    ctx,
+                    b"warning",
+                    b"ERR error processing argument: %s %s",
+                    RedisModule_StringPtrLen(argv[at], cython.NULL),
+                    RedisModule_StringPtrLen(argv[at + 1], cython.NULL),
+                )
+                return REDISMODULE_ERR
     return REDISMODULE_OK
 
 
@@ -267,11 +280,26 @@ def reply_not_allowed(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def goes_up(path: cython.p_const_char) -> cython.bint:
+    """Whether a component of the path is ``..``."""
+    at: cython.p_const_char = strstr(path, b"..")
+    while at != cython.NULL:
+        if (at == path or at[-1] == b"/"[0]) and (at[2] == 0 or at[2] == b"/"[0]):
+            return True
+        at = strstr(at + 1, b"..")
+    return False
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def leaves_backends_path(path: cython.p_const_char) -> cython.bint:
     """Whether a path names something outside BACKENDSPATH."""
-    base: cython.p_const_char = rai_config().backends_path
-    length: cython.size_t = strlen(base)
-    if strstr(path, b"..") != cython.NULL:
+    base: cython.char[RAI_PATH_SIZE]
+    length: cython.size_t
+    rai_get_backends_path(base, cython.sizeof(base))
+    length = strlen(base)
+    if goes_up(path):
         return True
     return path[0] == b"/"[0] and (strncmp(path, base, length) != 0 or path[length] != b"/"[0])
 
@@ -327,10 +355,12 @@ def config_loadbackend(
 def config_get(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
+    path: cython.char[RAI_PATH_SIZE]
     if argc < 3:
         return RedisModule_WrongArity(ctx)
     if is_word(argv[2], b"BACKENDSPATH"):
-        return RedisModule_ReplyWithCString(ctx, rai_config().backends_path)
+        rai_get_backends_path(path, cython.sizeof(path))
+        return RedisModule_ReplyWithCString(ctx, path)
     if is_word(argv[2], b"MODEL_CHUNK_SIZE"):
         return RedisModule_ReplyWithLongLong(ctx, rai_config().model_chunk_size)
     return RedisModule_ReplyWithNull(ctx)
@@ -355,7 +385,7 @@ def config(
             return RedisModule_ReplyWithError(ctx, b"ERR BACKENDSPATH: missing path argument")
         if not may_load_code(ctx):
             return reply_not_allowed(ctx)
-        set_backends_path(RedisModule_StringPtrLen(argv[2], cython.NULL))
+        rai_set_backends_path(RedisModule_StringPtrLen(argv[2], cython.NULL))
         return RedisModule_ReplyWithSimpleString(ctx, b"OK")
     if is_word(argv[1], b"MODEL_CHUNK_SIZE"):
         if argc < 3:

@@ -38,7 +38,9 @@ def find_file(path: str) -> Path:
     """
     stated = Path(path)
     if not stated.is_absolute():
-        stated = Path(text(settings.backends_path)) / stated
+        base = ffi.new("char[]", lib.RAI_PATH_SIZE)
+        lib.rai_get_backends_path(base, lib.RAI_PATH_SIZE)
+        stated = Path(text(base)) / stated
     stem = stated.with_suffix("") if stated.suffix in (".so", ".py") else stated
     suffixes = [".py", *importlib.machinery.EXTENSION_SUFFIXES]
     for suffix in suffixes:
@@ -93,7 +95,7 @@ def load(backend: str, path: str | None) -> None:
             log("warning", f"Backend does not export Backend. {backend} backend was not loaded from {where}")
             raise BackendLoadError(f"{file} defines no class Backend")
         instance = module.Backend(options(backend))
-    except Exception as error:
+    except BaseException as error:
         log("warning", f"Could not load {backend} backend from {where}: {type(error).__name__}: {error}")
         raise BackendLoadError(str(error)) from error
     finally:

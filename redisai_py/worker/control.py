@@ -34,7 +34,7 @@ def serve(queue: Any) -> None:
         job = jobs[0]
         try:
             handlers[job.kind](job)
-        except Exception as error:
+        except BaseException as error:  # even a SystemExit of a framework must not end the worker
             log("warning", f"job failed: {type(error).__name__}: {error}")
             fail(job, error_text(error))
         lib.rai_jobs_complete(jobs, 1)
@@ -59,7 +59,7 @@ def load_model(job: Any) -> None:
         if job.cancelled:
             raise BackendError("ERR the client is gone")
         loaded = create(model)
-    except Exception as error:
+    except BaseException as error:
         text = COULD_NOT_LOAD if isinstance(error, backends.BackendLoadError) else error_text(error)
         fail(job, text)
         native.publish_failure(address(model), text)

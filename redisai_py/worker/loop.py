@@ -11,7 +11,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from redisai_py.backend import Run
+from redisai_py.backend import BackendError, Run
 
 from . import native, watchdog
 from .batching import execute_merged
@@ -49,9 +49,13 @@ class Device:
         scheduler = self.scheduler
         now = monotonic()
         with self.lock:
+            spent = []
             for request in new:
-                scheduler.push(request)
-            spent = [request for id in cancelled if (request := scheduler.cancel(id)) is not None]
+                if request.cancelled:  # its cancellation may have come first
+                    spent.append(request)
+                else:
+                    scheduler.push(request)
+            spent += [request for id in cancelled if (request := scheduler.cancel(id)) is not None]
             late = scheduler.expired(now)
             for request in late:
                 native.time_out(request)
@@ -67,6 +71,7 @@ class Device:
             native.begin_long_run(self.queue, more)
         requests = batch.requests
         run.requests = requests
+        results: list[Any]
         started = monotonic()
         run.deadline = started + watchdog.LIMIT
         native.arm_watchdog(run.deadline)
@@ -77,7 +82,9 @@ class Device:
                 results = execute_merged(batch.model.session, inputs, rows, run, batch.model.backend)
             else:
                 results = batch.model.execute(inputs, run)
-        except Exception as error:  # a backend that breaks its protocol fails its requests only
+            if len(results) != len(requests):
+                raise BackendError(f"ERR the backend gave {len(results)} results for {len(requests)} requests")
+        except BaseException as error:  # whatever a backend does, it fails its own requests only
             results = [error] * len(requests)
         with run.lock:
             run.deadline = inf
@@ -100,10 +107,10 @@ class Device:
 
 def record(request: Request, result: Any, seconds: float) -> None:
     """Writes one result into its job; what cannot be converted becomes the request's error."""
-    if isinstance(result, Exception):
+    if isinstance(result, BaseException):
         native.fail(request, error_text(result))
         return
     try:
         native.succeed(request, result, seconds)
-    except Exception as error:
+    except BaseException as error:
         native.fail(request, error_text(error))
