@@ -107,6 +107,8 @@ class Session:
         self.outputs = [node.name for node in inference.get_outputs()]
         self._tensors = [node.type.startswith("tensor(") for node in inference.get_outputs()]
         self._all_tensors = all(self._tensors)
+        has_strings = any(node.type == "tensor(string)" for node in inference.get_inputs())
+        self._as_input = as_input if has_strings else np.asarray
         self._run = runner(inference)
         self._lock = Lock()
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
@@ -114,13 +116,12 @@ class Session:
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         control = run.state.get(Control) or Control()
         run.state[Control] = run.terminate = control
-        names, outputs, infer = self.inputs, self.outputs, self._run
+        names, outputs, infer, convert = self.inputs, self.outputs, self._run, self._as_input
         results: list[Outputs | Exception] = []
         started = monotonic()
         for tensors in requests:
             try:
-                feed = {name: as_input(tensor) for name, tensor in zip(names, tensors, strict=True)}
-                results.append(infer(outputs, feed, control.options))
+                results.append(infer(outputs, dict(zip(names, map(convert, tensors), strict=True)), control.options))
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
         if self._heavy_runs_to_go > 0 and monotonic() - started > HEAVY * len(requests):
@@ -145,7 +146,7 @@ class Session:
         if memory.is_exceeded(error):
             memory.shrink()
             try:
-                feed = {name: as_input(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
+                feed = dict(zip(self.inputs, map(self._as_input, tensors), strict=True))
                 outputs: Outputs = self._run(self.outputs, feed, control.options)
                 return outputs
             except Exception as again:

@@ -26,6 +26,8 @@
     MODULE(eventloop, tensor_type)   \
     MODULE(eventloop, model_type)    \
     MODULE(worker, native)           \
+    MODULE(worker, scheduler)        \
+    MODULE(worker, loop)             \
     MODULE(worker, _core)
 
 #define DECLARE(package, name) PyMODINIT_FUNC PyInit_##name(void);

@@ -6,8 +6,9 @@
  * work, somebody is attentive. A push wakes or starts a worker only if nobody
  * is, so tiny models keep one worker busy and its caches warm, and long runs
  * spread over as many workers as the queue may have. Wake-ups cost more than
- * anything else on this path, so pushes of one turn of the event loop that would
- * wake a worker are handed over together before the loop sleeps. */
+ * anything else on this path, so the pushes of one turn of the event loop are
+ * handed over together before the loop sleeps: the worker then drains and answers
+ * them together, too. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
@@ -21,7 +22,7 @@
 
 enum {
     MAX_WORKERS = 64,
-    EARLY_HANDOVER = 8, /* jobs that are worth a wake-up before the turn ends */
+    EARLY_HANDOVER = 64, /* jobs that do not wait for the turn's end */
     REDIS_7 = 0x00070000
 };
 
@@ -54,7 +55,7 @@ struct rai_queue {
 static rai_queue *queues;      /* in order of creation; only ever appended to */
 static rai_queue *control;     /* loads models and backends; one worker, in order */
 static rai_queue *soon_queues; /* event loop only */
-static int hold_back; /* pushes that would wake a worker wait for the end of the turn */
+static int hold_back;          /* pushes wait for the end of the turn */
 
 static int64_t usable_cores(void) {
     cpu_set_t cores;
@@ -147,9 +148,7 @@ void rai_queue_push_soon(rai_queue *queue, rai_job *job) {
     }
     queue->soon_tail = job;
     queue->soon_count++;
-    /* An attentive worker takes the job without being woken. */
-    int attended = __atomic_load_n(&queue->attentive, __ATOMIC_RELAXED) > 0;
-    if (!hold_back || attended || queue->soon_count >= EARLY_HANDOVER) {
+    if (!hold_back || queue->soon_count >= EARLY_HANDOVER) {
         hand_over(queue);
     } else if (!queue->in_soon_list) {
         queue->in_soon_list = 1;

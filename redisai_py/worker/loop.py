@@ -15,7 +15,6 @@ from redisai_py.backend import BackendError, Run
 
 from . import native, watchdog
 from .batching import execute_merged
-from .errors import error_text
 from .scheduler import SHORT, Batch, Scheduler
 
 Request = Any  # native.Request: compiled, so mypy does not see it
@@ -93,8 +92,7 @@ class Device:
         run.requests = []
         # Each request of a merged batch counts the whole run, otherwise its share of the time.
         share = seconds if batch.merged else seconds / len(requests)
-        for request, result in zip(requests, results, strict=True):
-            record(request, result, share)
+        native.record(requests, results, share)
         with self.lock:
             self.scheduler.finished(batch, seconds, 1 if batch.merged else len(requests))
         if long:
@@ -103,14 +101,3 @@ class Device:
             run.retune = False
             native.retune(requests[0])
         native.complete(requests)
-
-
-def record(request: Request, result: Any, seconds: float) -> None:
-    """Writes one result into its job; what cannot be converted becomes the request's error."""
-    if isinstance(result, BaseException):
-        native.fail(request, error_text(result))
-        return
-    try:
-        native.succeed(request, result, seconds)
-    except BaseException as error:
-        native.fail(request, error_text(error))

@@ -45,6 +45,8 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
 from cython.cimports.libc.string import memcpy
 
+from redisai_py.worker.errors import error_text
+
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
 
 COUNT_OF_INPUTS = b"Number of keys given as INPUTS here does not match model definition"
@@ -341,7 +343,8 @@ def arm_watchdog(deadline: cython.double) -> None:
     rai_watchdog_arm(cython.cast(int64_t, deadline * 1e6))
 
 
-def succeed(request: Request, outputs: list, seconds: cython.double) -> None:
+@cython.cfunc
+def succeed(request: Request, outputs: list, seconds: cython.double):
     """Records a request's outputs; None is an output that the model did not produce as a tensor.
 
     Raises what the conversion of an output raises; the request is then still open.
@@ -361,7 +364,23 @@ def succeed(request: Request, outputs: list, seconds: cython.double) -> None:
     rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
 
 
-def fail(request: Request, text: bytes) -> None:
+def record(requests: list, results: list, seconds: cython.double) -> None:
+    """Records one result for each request: its outputs, or the exception that its run raised.
+
+    ``seconds`` is the run time that each of them counts.
+    """
+    for request, result in zip(requests, results):
+        if isinstance(result, BaseException):
+            fail(request, error_text(result))
+            continue
+        try:
+            succeed(request, result, seconds)
+        except BaseException as error:  # what cannot be converted becomes the request's error
+            fail(request, error_text(error))
+
+
+@cython.cfunc
+def fail(request: Request, text: bytes):
     """Records a failed run; ``text`` is the whole error, with its code."""
     fail_job(request.job, text)
     rai_statistics_add(request.job.model, True, 0, 0)
