@@ -72,6 +72,8 @@ class Run:
     """
 
     terminate: Callable[[], None] | None = None
+    alone: bool = False
+    """Nothing else runs or waits on this device: a long run may as well use all cores."""
     retune: bool = False
     """Set by a session that wants its ``retune(blob)`` called, on another thread, with the model's bytes."""
     state: dict[Any, Any] = field(default_factory=dict)

@@ -21,7 +21,8 @@ from .memory import Memory, restate
 LIBRARY_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 CORES = len(os.sched_getaffinity(0))
 HEAVY = 2e-3  # seconds: a run that is worth several threads
-HEAVY_RUNS = 5  # so many of them make a model heavy
+HEAVY_RUNS = 5  # so many of them in a row make a model heavy
+SMALL = 64 << 20  # bytes: two sessions of such a model do not hurt
 NO_GRAPH = "No graph was found in the protobuf."
 
 
@@ -92,9 +93,11 @@ class Session:
     """A loaded model.
 
     INTRA_OP_PARALLELISM decides how many threads a run uses. When it is not given,
-    a model starts with one, since the scheduler spreads runs over the cores and a
-    short run only loses by being divided; once its runs have shown to be heavy it
-    gets all cores, so that a single client sees what the machine can do.
+    runs use one, since the scheduler spreads them over the cores and a short run
+    only loses by being divided. A model whose runs have shown to be heavy gets a
+    second, wide session that uses all cores, for runs that are alone, so that a
+    single client sees what the machine can do; of a model of more than SMALL bytes
+    only the wide one is kept.
     """
 
     def __init__(self, backend: Backend, blob: bytes, providers: list[Any]) -> None:
@@ -109,14 +112,15 @@ class Session:
         self._all_tensors = all(self._tensors)
         has_strings = any(node.type == "tensor(string)" for node in inference.get_inputs())
         self._as_input = as_input if has_strings else np.asarray
-        self._run = runner(inference)
+        self._run = self._run_wide = runner(inference)
         self._lock = Lock()
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         control = run.state.get(Control) or Control()
         run.state[Control] = run.terminate = control
-        names, outputs, infer, convert = self.inputs, self.outputs, self._run, self._as_input
+        names, outputs, convert = self.inputs, self.outputs, self._as_input
+        infer = self._run_wide if run.alone else self._run
         results: list[Outputs | Exception] = []
         started = monotonic()
         for tensors in requests:
@@ -124,21 +128,27 @@ class Session:
                 results.append(infer(outputs, dict(zip(names, map(convert, tensors), strict=True)), control.options))
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
-        if self._heavy_runs_to_go > 0 and monotonic() - started > HEAVY * len(requests):
-            with self._lock:
-                self._heavy_runs_to_go -= 1
-                run.retune = self._heavy_runs_to_go == 0
+        if self._heavy_runs_to_go > 0:
+            self._watch_for_heavy_runs((monotonic() - started) / len(requests), run)
         if not self._all_tensors:
             self._drop_non_tensors(results)
         self._backend.memory.count(0, 2 * len(outputs) * len(requests))
         return results
 
     def retune(self, blob: bytes) -> None:
-        """Gives the model's runs all cores."""
-        self._run = runner(self._backend.create(blob, self._providers, CORES))
+        """Creates the wide session."""
+        self._run_wide = runner(self._backend.create(blob, self._providers, CORES))
+        if self._size > SMALL:
+            self._run = self._run_wide
 
     def close(self) -> None:
         self._backend.memory.release(self._size)
+
+    def _watch_for_heavy_runs(self, seconds: float, run: Run) -> None:
+        """Asks for ``retune`` after HEAVY_RUNS heavy runs in a row: a single slow one may be the machine's fault."""
+        with self._lock:
+            self._heavy_runs_to_go = self._heavy_runs_to_go - 1 if seconds > HEAVY else HEAVY_RUNS
+            run.retune = self._heavy_runs_to_go == 0
 
     def _retry(self, tensors: list[Any], error: Exception, control: Control) -> Outputs | Exception:
         """What a failed run leads to: once more with a shrunk arena, if it was that, or its error."""

@@ -31,5 +31,8 @@ RedisModuleCtx *rai_detached_context(void);
 
 /* Starts a detached thread of 16 MiB stack that handles no signals but its own crash. 0: done. */
 int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, const char *name);
+/* Has the calling thread, the event loop, scheduled soon after it wakes, whatever
+ * the workers do to the cores. */
+void rai_thread_prefer(void);
 
 #endif

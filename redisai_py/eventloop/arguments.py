@@ -1,4 +1,4 @@
-"""How command arguments are read: keywords, integers and C strings.
+"""How command arguments are read: integers and C strings (keywords: in the .pxd, inlined).
 
 Source of the rules: spec/commands.md, section 2.
 """
@@ -6,7 +6,6 @@ Source of the rules: spec/commands.md, section 2.
 import cython
 from cython.cimports.libc.math import floor
 from cython.cimports.libc.string import strlen
-from cython.cimports.posix.strings import strncasecmp
 from cython.cimports.redis_api import (
     REDISMODULE_OK,
     RedisModule_StringPtrLen,
@@ -16,13 +15,6 @@ from cython.cimports.redis_api import (
 )
 
 EXACT_DOUBLE = cython.declare(cython.double, 9007199254740992.0)  # 2 ** 53
-
-
-def is_word(argument: cython.pointer(RedisModuleString), word: cython.p_const_char) -> cython.bint:
-    """Whether an argument is a keyword; case does not matter."""
-    length: cython.size_t = 0
-    data: cython.p_const_char = RedisModule_StringPtrLen(argument, cython.address(length))
-    return length == strlen(word) and strncasecmp(data, word, length) == 0
 
 
 def parse_integer(argument: cython.pointer(RedisModuleString), value: cython.p_longlong) -> cython.bint:

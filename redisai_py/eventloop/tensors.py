@@ -101,11 +101,9 @@ def parse_tensor(
         error[0] = b"ERR invalid data type"
         return cython.NULL
     for at in range(1, argc):
-        # Words are told from numbers by their first character: dims come first in the common case.
-        data = RedisModule_StringPtrLen(argv[at], cython.NULL)
-        if (data[0] == b"B"[0] or data[0] == b"b"[0]) and is_word(argv[at], b"BLOB"):
+        if is_word(argv[at], b"BLOB"):
             return parse_blob(dtype, ndim, argv + at + 1, argc - at - 1, error)
-        if (data[0] == b"V"[0] or data[0] == b"v"[0]) and is_word(argv[at], b"VALUES"):
+        if is_word(argv[at], b"VALUES"):
             return parse_values(dtype, ndim, argv + at + 1, argc - at - 1, error)
         if not parse_integer(argv[at], cython.address(value)) or value <= 0:
             error[0] = BAD_SHAPE

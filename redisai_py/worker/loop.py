@@ -67,6 +67,7 @@ class Device:
         if long:
             with self.lock:
                 more = self.scheduler.has_ready(monotonic())
+                run.alone = self.scheduler.leaves_cores_idle()
             native.begin_long_run(self.queue, more)
         requests = batch.requests
         run.requests = requests

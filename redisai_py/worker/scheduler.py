@@ -8,8 +8,9 @@ How it works. Every model has a queue of its own, in order of arrival. Models wi
 work take turns. A turn hands out one ``Batch``:
 
 - a model without BATCHSIZE gives its oldest requests, each to be run by itself:
-  as many as are expected to take about ``SHORT`` together, so that tiny models do
-  not pay for a turn with every request;
+  tiny ones as many as take about ``SHORT`` together, so that they do not pay for a
+  turn each; of longer ones, when many wait, as many as take about ``TURN``, so that
+  the event loop is not woken for every single answer;
 - a model with BATCHSIZE gives its oldest request and the ones behind it that can
   be concatenated with it, up to BATCHSIZE rows. With MINBATCHSIZE it may have to
   wait for more rows, at most MINBATCHTIMEOUT.
@@ -35,6 +36,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 SHORT = 100e-6
 """Seconds: a run below this is cheaper than waking another worker for it."""
+
+TURN = 2e-3
+"""Seconds that a turn of a model may take while its other workers have enough to do."""
 
 SMOOTHING = 0.2
 """Weight of the newest run in the moving average of a model's run time."""
@@ -146,6 +150,7 @@ class Scheduler(Generic[R]):
         self._turns: deque[Any] = deque()  # models with work, next first
         self._deadlines: list[tuple[float, int]] = []  # heap of (deadline, id)
         self._open: dict[int, R] = {}  # by id: waiting, not yet handed out
+        self._running = 0  # batches
 
     def __len__(self) -> int:
         """The number of requests that wait."""
@@ -194,8 +199,13 @@ class Scheduler(Generic[R]):
             batch = self._collect(model, line, now)
             if batch is not None:
                 line.running += 1
+                self._running += 1
                 return batch
         return None
+
+    def leaves_cores_idle(self) -> bool:
+        """Whether one batch runs and nothing waits."""
+        return self._running == 1 and not self._open
 
     def wake_at(self) -> float:
         """When ``next`` or ``expired`` may have something new although nothing was pushed or finished."""
@@ -223,6 +233,7 @@ class Scheduler(Generic[R]):
         """Records that a batch is done: ``runs`` runs of its model took ``seconds`` together."""
         line = batch.model.line
         line.running -= 1
+        self._running -= 1
         if runs > 0:
             latest = seconds / runs
             if line.seconds == inf:
@@ -244,9 +255,11 @@ class Scheduler(Generic[R]):
         """Takes the model's next batch out of its line; None when it has to wait for more rows."""
         waiting = line.waiting
         if model.batch_size <= 0:
-            count = 1
             if line.is_short:
-                count = min(len(waiting), max(1, int(SHORT / max(line.seconds, 1e-9))))
+                count = min(len(waiting), int(SHORT / max(line.seconds, 1e-9)))
+            else:
+                count = min(len(waiting) // (2 * self._workers), int(TURN / line.seconds))
+            count = max(1, count)
             requests = [waiting.popleft() for _ in range(count)]
             expected = line.seconds * count
         else:

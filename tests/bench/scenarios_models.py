@@ -123,7 +123,7 @@ def _medium_model(plan: Plan, server: Server) -> None:
     measurements: dict[str, Callable[[], float]]
     measurements = {"alone": partial(rate, alone), "batched": partial(rate, batched), **_plain_loops(plan, model)}
     results = plan.alternate(measurements)
-    group = "0.2 ms model (1024-1536-1536-64), 50 clients"
+    group = "0.2 ms model (250 layers of 96), 50 clients"
     report = plan.report
     report.median(group, "without BATCHSIZE", results["alone"], "req/s")
     report.median(group, f"with BATCHSIZE {BATCH_SIZE}", results["batched"], "req/s")

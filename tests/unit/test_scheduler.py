@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redisai_py.worker.scheduler import SHORT, Batch, Scheduler
+from redisai_py.worker.scheduler import SHORT, TURN, Batch, Scheduler
 
 
 @dataclass(eq=False)
@@ -69,6 +69,16 @@ def test_tiny_requests_leave_together_but_are_not_merged() -> None:
     batch = scheduler.next(0.0)
     assert ids(batch) == list(range(10))
     assert batch is not None and not batch.merged
+
+
+@pytest.mark.parametrize(("waiting", "expected"), [(1, 1), (3, 1), (12, 3), (80, 5)])
+def test_longer_requests_leave_together_only_while_all_workers_have_enough(waiting: int, expected: int) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    model = Model()
+    measured(scheduler, model, TURN / 5)
+    for i in range(waiting):
+        scheduler.push(Request(i, model))
+    assert ids(scheduler.next(0.0)) == list(range(expected))
 
 
 def test_a_short_model_keeps_one_worker_and_a_long_one_gets_all() -> None:
