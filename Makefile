@@ -53,7 +53,7 @@ asan: $(VENV)/.with-test $(VENV)/.redis-server ## build with AddressSanitizer an
 	@test -f build-asan/build.ninja || $(TOOLS)/cmake -S . -B build-asan $(CMAKE_FLAGS) -DREDISAI_SANITIZE=address
 	@$(TOOLS)/cmake --build build-asan
 	@ln -sfn ../backends build-asan/backends
-	@LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 \
+	@LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:allocator_may_return_null=1 \
 	  REDISAI_MODULE=$(abspath build-asan/redisai.so) $(PY) -m pytest $(or $(TESTS),tests/flow) $(ARGS)
 
 clean: ## remove everything that was built or installed here

@@ -22,7 +22,7 @@ ConfigValue = str | int | tuple[str | int, ...]
 
 # Any of these in a log or on stderr means that the server broke.
 CRASH = re.compile(
-    r"BUG REPORT|crashed by signal|ASSERTION FAILED|Fatal Python error|AddressSanitizer|LeakSanitizer"
+    r"BUG REPORT|crashed by signal|ASSERTION FAILED|Fatal Python error|ERROR: AddressSanitizer|LeakSanitizer"
     r"|terminate called|double free|corrupted size|malloc\(\): "
 )
 
