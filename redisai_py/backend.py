@@ -77,8 +77,13 @@ class Run:
     retune: bool = False
     """Set by a session that wants its ``retune(blob)`` called, on another thread, with the model's bytes."""
     state: dict[Any, Any] = field(default_factory=dict)
+    started: float = 0.0
     deadline: float = inf
     """When the call has to be ended (monotonic seconds); infinity between calls."""
+    away: bool = False
+    """The worker does not count as attentive: another one serves the queue meanwhile."""
+    queue: int = 0
+    """Address of the worker's queue."""
     requests: list[Any] = field(default_factory=list)
     lock: Any = field(default_factory=Lock)
     """Held while a call ends and while it is terminated, so that the next call is never hit instead."""

@@ -31,7 +31,7 @@ class Device:
 
     def serve(self) -> None:
         """The life of a worker thread."""
-        run = Run()
+        run = Run(queue=self.queue)
         watchdog.watch(run)
         wake_at = inf
         while True:
@@ -63,8 +63,9 @@ class Device:
         return batch, spent + late, wake_at
 
     def _run(self, batch: Batch[Request], run: Run) -> None:
-        long = batch.expected >= SHORT
-        if long:
+        run.away = batch.expected >= SHORT
+        run.alone = False
+        if run.away:
             with self.lock:
                 more = self.scheduler.has_ready(monotonic())
                 run.alone = self.scheduler.leaves_cores_idle()
@@ -72,9 +73,9 @@ class Device:
         requests = batch.requests
         run.requests = requests
         results: list[Any]
-        started = monotonic()
+        run.started = started = monotonic()
         run.deadline = started + watchdog.LIMIT
-        native.arm_watchdog(run.deadline)
+        native.arm_watchdog(run.deadline if run.away else started + watchdog.OVERDUE)
         try:
             inputs = [request.inputs for request in requests]
             if batch.merged:
@@ -96,7 +97,7 @@ class Device:
         native.record(requests, results, share)
         with self.lock:
             self.scheduler.finished(batch, seconds, 1 if batch.merged else len(requests))
-        if long:
+        if run.away:
             native.end_long_run(self.queue)
         if run.retune:
             run.retune = False

@@ -1,5 +1,8 @@
 """Ends runs that take longer than MODEL_EXECUTION_TIMEOUT, or that nobody waits for any more.
 
+It also notices runs that were expected to be short and are not: the worker that is
+stuck in one counts as attentive, so another one has to be called in its place.
+
 The C watchdog thread calls ``check``; it sleeps while nothing runs.
 """
 
@@ -10,10 +13,14 @@ from time import monotonic
 
 from redisai_py.backend import Run
 
+from . import native
 from .core import log, settings
 
 LIMIT = settings.model_execution_timeout_ms / 1000
 """Seconds that one call of a backend may take."""
+
+OVERDUE = 0.02
+"""Seconds after which a run that was expected to be short is taken for a long one."""
 
 _runs: list[Run] = []
 """One for each worker thread; its deadline is infinity while the worker is idle."""
@@ -32,11 +39,14 @@ def check() -> float:
         with run.lock:
             if run.deadline == inf:
                 continue
+            if not run.away and now >= run.started + OVERDUE:
+                run.away = True
+                native.begin_long_run(run.queue, True)
             requests = run.requests
             if now >= run.deadline or (requests and all(request.cancelled for request in requests)):
                 end(run)
                 run.deadline = now + LIMIT  # in case the framework does not react: ask again
-            next_look = min(next_look, run.deadline)
+            next_look = min(next_look, run.deadline if run.away else run.started + OVERDUE)
     return next_look
 
 

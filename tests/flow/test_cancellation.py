@@ -203,3 +203,18 @@ def test_the_watchdog_counts_from_the_start_of_the_run(make_server: Callable[...
         send(waiting, "slow", "z")
         assert isinstance(wire.read(), Error)
         assert waiting.read() == OK
+
+
+def test_a_run_that_turns_out_long_does_not_hold_up_other_models(module_servers: Callable[..., Server]) -> None:
+    """A model that was always quick, and then is not: its worker counted as attentive when the run began."""
+    server = module_servers("THREADS_PER_QUEUE", 2, "MODEL_EXECUTION_TIMEOUT", 600_000)
+    with server.wire() as wire, server.wire() as stuck:
+        assert wire("AI.MODELSTORE", "spin", "ONNX", "CPU", "BLOB", models.spin()) == OK
+        assert wire("AI.MODELSTORE", "other", "ONNX", "CPU", "BLOB", models.identity("FLOAT")) == OK
+        put(wire, "fast", np.zeros((1, 1), np.float32))
+        put(wire, "endless", np.full((1, 1), models.FOREVER, np.float32))
+        for _ in range(100):
+            assert execute(wire, "fast", "y") == OK
+        start(server, stuck, "endless")
+        assert wire("AI.MODELEXECUTE", "other", "INPUTS", 1, "fast", "OUTPUTS", 1, "z") == OK
+        assert server.blocked_clients() == 1
