@@ -16,7 +16,6 @@ from cython.cimports.core import (
     rai_blob_own,
     rai_blob_retain,
     rai_blob_slice,
-    rai_config,
     rai_model,
     rai_model_memory,
     rai_model_new,
@@ -69,7 +68,7 @@ from cython.cimports.redis_api import (
     RedisModuleString,
     RedisModuleTypeMethods,
 )
-from cython.cimports.redisai_py.eventloop.models import chunk_count, load_in_background
+from cython.cimports.redisai_py.eventloop.models import chunk_at, chunk_count, load_in_background
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_strings
 from cython.cimports.redisai_py.eventloop.tensor_type import register_tensor_type
 
@@ -107,8 +106,7 @@ def save_model(io: cython.pointer(RedisModuleIO), value: cython.p_void) -> cytho
     model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
     blob: cython.pointer(rai_blob) = model.blob
     count: int64_t = chunk_count(blob)
-    size: cython.size_t = rai_config().model_chunk_size
-    length: cython.size_t
+    length: cython.size_t = 0
     owned: cython.p_char = cython.NULL
     data: cython.p_const_char
     i: int64_t
@@ -123,8 +121,7 @@ def save_model(io: cython.pointer(RedisModuleIO), value: cython.p_void) -> cytho
     RedisModule_SaveUnsigned(io, blob.length)
     RedisModule_SaveUnsigned(io, count)
     for i in range(count):
-        length = size if i < count - 1 else blob.length - i * size
-        data = rai_blob_slice(blob, i * size, length, cython.address(owned))
+        data = chunk_at(blob, i, cython.address(length), cython.address(owned))
         RedisModule_SaveStringBuffer(io, data, length)
         RedisModule_Free(owned)
 
@@ -276,8 +273,7 @@ def rewrite_model(
     words: cython.pointer(cython.pointer(RedisModuleString)) = new_strings(names + 1 + chunks)
     at: int64_t = 0
     i: int64_t
-    size: cython.size_t = rai_config().model_chunk_size
-    length: cython.size_t
+    length: cython.size_t = 0
     owned: cython.p_char = cython.NULL
     data: cython.p_const_char
     if model.backend == RAI_TF:
@@ -286,8 +282,7 @@ def rewrite_model(
     words[at] = RedisModule_CreateString(cython.NULL, b"BLOB", 4)
     at += 1
     for i in range(chunks):
-        length = size if i < chunks - 1 else model.blob.length - i * size
-        data = rai_blob_slice(model.blob, i * size, length, cython.address(owned))
+        data = chunk_at(model.blob, i, cython.address(length), cython.address(owned))
         words[at] = RedisModule_CreateString(cython.NULL, data, length)
         RedisModule_Free(owned)
         at += 1

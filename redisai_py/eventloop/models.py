@@ -380,21 +380,32 @@ def chunk_count(blob: cython.pointer(rai_blob)) -> int64_t:
     return blob.length // rai_config().model_chunk_size + 1
 
 
+def chunk_at(
+    blob: cython.pointer(rai_blob),
+    index: int64_t,
+    length: cython.pointer(cython.size_t),
+    owned: cython.pointer(cython.p_char),
+) -> cython.p_const_char:
+    """One of the ``chunk_count`` chunks; ``owned`` as in ``rai_blob_slice``."""
+    size: cython.size_t = rai_config().model_chunk_size
+    offset: cython.size_t = index * size
+    length[0] = size if index < chunk_count(blob) - 1 else blob.length - offset
+    return rai_blob_slice(blob, offset, length[0], owned)
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def reply_with_blob(ctx: cython.pointer(RedisModuleCtx), blob: cython.pointer(rai_blob)) -> cython.void:
     count: int64_t = chunk_count(blob)
-    size: cython.size_t = rai_config().model_chunk_size
-    length: cython.size_t
+    length: cython.size_t = 0
     owned: cython.p_char = cython.NULL
     data: cython.p_const_char
     i: int64_t
     if count > 1:
         RedisModule_ReplyWithArray(ctx, count)
     for i in range(count):
-        length = size if i < count - 1 else blob.length - i * size
-        data = rai_blob_slice(blob, i * size, length, cython.address(owned))
+        data = chunk_at(blob, i, cython.address(length), cython.address(owned))
         RedisModule_ReplyWithStringBuffer(ctx, data, length)
         RedisModule_Free(owned)
 
