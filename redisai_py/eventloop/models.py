@@ -1,15 +1,13 @@
 """AI.MODELSTORE, AI.MODELGET, AI.MODELDEL and AI._MODELSCAN.
 
-Storing a model parses the command and keeps its blob here, has a worker create
-the session while only the client waits, and publishes the model when that is
-done; until then the old value serves. Source of the rules: spec/commands.md,
-sections 5 and 7 to 9, and the decisions on MODELSTORE.
+Source of the rules: spec/commands.md, sections 5 and 7 to 9. What happens to a model
+once its command is parsed is in ``storing``.
 """
 
 import cython
 from cython.cimports.command_handlers import rai_handlers
 from cython.cimports.core import (
-    RAI_JOB_LOAD,
+    RAI_MODEL,
     RAI_TF,
     rai_backend_from_name,
     rai_backend_name,
@@ -18,72 +16,42 @@ from cython.cimports.core import (
     rai_blob_new,
     rai_blob_slice,
     rai_config,
-    rai_control_queue,
-    rai_job,
-    rai_job_free,
-    rai_job_new,
-    rai_job_of_context,
-    rai_job_run_in_place,
-    rai_job_spawn,
-    rai_job_submit,
     rai_model,
     rai_model_new,
     rai_model_release,
-    rai_model_retain,
     rai_model_set_names,
     rai_model_set_tag,
     rai_names,
     rai_names_free,
     rai_names_new,
     rai_names_set,
-    rai_queue_of_device,
-    rai_registry_add,
-    rai_registry_snapshot,
     rai_types,
 )
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.libc.string import strlen
 from cython.cimports.posix.strings import strncasecmp
 from cython.cimports.redis_api import (
-    REDISMODULE_CTX_FLAGS_DENY_BLOCKING,
-    REDISMODULE_CTX_FLAGS_LOADING,
-    REDISMODULE_CTX_FLAGS_LUA,
-    REDISMODULE_CTX_FLAGS_MULTI,
-    REDISMODULE_CTX_FLAGS_REPLICATED,
     REDISMODULE_OK,
-    REDISMODULE_OPEN_KEY_NOTOUCH,
-    REDISMODULE_READ,
-    RedisModule_CloseKey,
-    RedisModule_DeleteKey,
     RedisModule_Free,
-    RedisModule_GetContextFlags,
     RedisModule_Log,
-    RedisModule_ModuleTypeGetType,
-    RedisModule_ModuleTypeGetValue,
-    RedisModule_ModuleTypeSetValue,
-    RedisModule_OpenKey,
-    RedisModule_Replicate,
-    RedisModule_ReplicateVerbatim,
     RedisModule_ReplyWithArray,
     RedisModule_ReplyWithError,
-    RedisModule_ReplyWithLongLong,
-    RedisModule_ReplyWithSimpleString,
-    RedisModule_ReplyWithString,
     RedisModule_ReplyWithStringBuffer,
     RedisModule_StringPtrLen,
     RedisModule_WrongArity,
     RedisModuleCtx,
-    RedisModuleKey,
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_loose_integer, text_of
-from cython.cimports.redisai_py.eventloop.keyspace import find_model, open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.keyspace import find_model
+from cython.cimports.redisai_py.eventloop.replies import (
+    reply_with_bytes,
+    reply_with_names,
+    reply_with_number,
+    reply_with_text,
+)
+from cython.cimports.redisai_py.eventloop.storing import delete, scan, store
 
 LONGEST_DEVICE = cython.declare(cython.size_t, 9)
-IN_PLACE_FLAGS = cython.declare(
-    cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
-)
-TRUSTED_FLAGS = cython.declare(cython.int, REDISMODULE_CTX_FLAGS_LOADING | REDISMODULE_CTX_FLAGS_REPLICATED)
 
 
 # ---- AI.MODELSTORE: the grammar --------------------------------------------------
@@ -265,7 +233,7 @@ def parse_model(
     if not is_device(text, length):
         error[0] = b"ERR Invalid DEVICE"
         return cython.NULL
-    model = rai_model_new(backend, text, length)
+    model = rai_model_new(RAI_MODEL, backend, text, length)
     argv_at = argv + 2
     argv_end = argv + argc
     if argv_end - argv_at > 1 and accept(b"TAG"):
@@ -283,60 +251,6 @@ def parse_model(
     return cython.NULL
 
 
-# ---- AI.MODELSTORE: storing --------------------------------------------------------
-
-
-def publish_model(
-    key: cython.pointer(RedisModuleKey), name: cython.pointer(RedisModuleString), model: cython.pointer(rai_model)
-) -> cython.void:
-    """Makes the model the value of the opened key; the keyspace takes over the caller's reference."""
-    model.queue = rai_queue_of_device(model.device)
-    rai_registry_add(model, name)
-    RedisModule_ModuleTypeSetValue(key, rai_types.model, model)
-
-
-def load_in_background(model: cython.pointer(rai_model)) -> cython.void:
-    """Has a worker create the session of a model that is in the keyspace already."""
-    model.queue = rai_queue_of_device(model.device)
-    rai_job_spawn(rai_job_new(RAI_JOB_LOAD, model, 0, 0), rai_control_queue())
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def finish_store(
-    ctx: cython.pointer(RedisModuleCtx),
-    argv: cython.pointer(cython.pointer(RedisModuleString)),
-    argc: cython.int,
-    model: cython.pointer(rai_model),
-    error: cython.p_const_char,
-) -> cython.int:
-    """Publishes a model that a worker accepted, or that comes from a trusted source, and replies."""
-    key: cython.pointer(RedisModuleKey)
-    if error != cython.NULL:
-        RedisModule_Log(ctx, b"warning", b"%s", error)
-        return RedisModule_ReplyWithError(ctx, error)
-    # Checked only now, as RedisAI does: a broken model is reported before a wrong type.
-    key = open_for_writing(ctx, argv[1], rai_types.model)
-    if key == cython.NULL:
-        return reply_with_wrong_type(ctx)
-    publish_model(key, argv[1], rai_model_retain(model))
-    RedisModule_CloseKey(key)
-    # Verbatim; Redis 6.2 forgets RedisModule_ReplicateVerbatim in the reply to a blocked client.
-    RedisModule_Replicate(ctx, b"AI.MODELSTORE", b"v", argv + 1, cython.cast(cython.size_t, argc - 1))
-    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_to_modelstore(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.int:
-    job: cython.pointer(rai_job) = rai_job_of_context(ctx)
-    return finish_store(ctx, argv, argc, job.model, job.error)
-
-
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -346,30 +260,12 @@ def modelstore(
     """AI.MODELSTORE key backend device [options] BLOB chunk [chunk ...]"""
     error: cython.p_const_char = cython.NULL
     model: cython.pointer(rai_model)
-    job: cython.pointer(rai_job)
-    flags: cython.int
     if argc < 6:
         return RedisModule_WrongArity(ctx)
     model = parse_model(argv + 2, argc - 2, cython.address(error))
     if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    flags = RedisModule_GetContextFlags(ctx)
-    if flags & TRUSTED_FLAGS:
-        # An AOF or our master: it was accepted before, so it is installed at once.
-        if finish_store(ctx, argv, argc, model, cython.NULL) == REDISMODULE_OK and model.queue != cython.NULL:
-            load_in_background(model)
-        rai_model_release(model)
-        return REDISMODULE_OK
-    job = rai_job_new(RAI_JOB_LOAD, model, 0, 0)
-    rai_model_release(model)  # the job has a reference
-    if flags & IN_PLACE_FLAGS:
-        # MULTI, Lua and calls of other modules cannot wait without the event loop.
-        rai_job_run_in_place(job, rai_control_queue())
-        finish_store(ctx, argv, argc, job.model, job.error)
-        rai_job_free(job)
-    else:
-        rai_job_submit(ctx, job, rai_control_queue(), reply_to_modelstore)
-    return REDISMODULE_OK
+    return store(ctx, argv, argc, model)
 
 
 # ---- AI.MODELGET -----------------------------------------------------------------------
@@ -413,43 +309,11 @@ def reply_with_blob(ctx: cython.pointer(RedisModuleCtx), blob: cython.pointer(ra
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reply_with_names(
-    ctx: cython.pointer(RedisModuleCtx), field: cython.p_const_char, names: cython.pointer(rai_names)
-) -> cython.void:
-    i: int64_t
-    RedisModule_ReplyWithStringBuffer(ctx, field, strlen(field))
-    RedisModule_ReplyWithArray(ctx, names.count)
-    for i in range(names.count):
-        RedisModule_ReplyWithStringBuffer(ctx, names.items[i].data, names.items[i].length)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_with_bytes(
-    ctx: cython.pointer(RedisModuleCtx), field: cython.p_const_char, data: cython.p_const_char, length: cython.size_t
-) -> cython.void:
-    RedisModule_ReplyWithStringBuffer(ctx, field, strlen(field))
-    RedisModule_ReplyWithStringBuffer(ctx, data, length)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_with_number(ctx: cython.pointer(RedisModuleCtx), field: cython.p_const_char, value: int64_t) -> cython.void:
-    RedisModule_ReplyWithStringBuffer(ctx, field, strlen(field))
-    RedisModule_ReplyWithLongLong(ctx, value)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def modelget(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI.MODELGET key [META] [BLOB]; unknown words are ignored, as RedisAI does."""
     error: cython.p_const_char = cython.NULL
-    backend: cython.p_const_char
     meta: cython.bint = False
     blob: cython.bint = False
     at: cython.int
@@ -467,10 +331,9 @@ def modelget(
         return REDISMODULE_OK
     if not meta:
         blob = True
-    backend = rai_backend_name(model.backend)
     RedisModule_ReplyWithArray(ctx, 18 if blob else 16)
-    reply_with_bytes(ctx, b"backend", backend, strlen(backend))
-    reply_with_bytes(ctx, b"device", model.device, strlen(model.device))
+    reply_with_text(ctx, b"backend", rai_backend_name(model.backend))
+    reply_with_text(ctx, b"device", model.device)
     reply_with_bytes(ctx, b"tag", model.tag.data, model.tag.length)
     reply_with_number(ctx, b"batchsize", model.batch_size)
     reply_with_number(ctx, b"minbatchsize", model.min_batch_size)
@@ -494,33 +357,11 @@ def modeldel(
 ) -> cython.int:
     """AI.MODELDEL key"""
     error: cython.p_const_char = cython.NULL
-    key: cython.pointer(RedisModuleKey)
     if argc != 2:
         return RedisModule_WrongArity(ctx)
     if find_model(ctx, argv[1], cython.address(error)) == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    key = open_for_writing(ctx, argv[1], rai_types.model)
-    RedisModule_DeleteKey(key)
-    RedisModule_CloseKey(key)
-    RedisModule_ReplicateVerbatim(ctx)
-    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def is_in_keyspace(ctx: cython.pointer(RedisModuleCtx), model: cython.pointer(rai_model)) -> cython.bint:
-    """Whether the selected database holds this very model under its last known name."""
-    found: cython.bint
-    key: cython.pointer(RedisModuleKey) = cython.cast(
-        cython.pointer(RedisModuleKey),
-        RedisModule_OpenKey(ctx, model.key, REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH),
-    )
-    if key == cython.NULL:
-        return False
-    found = RedisModule_ModuleTypeGetType(key) == rai_types.model and RedisModule_ModuleTypeGetValue(key) == model
-    RedisModule_CloseKey(key)
-    return found
+    return delete(ctx, argv[1], rai_types.model)
 
 
 @cython.cfunc
@@ -530,27 +371,10 @@ def modelscan(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI._MODELSCAN: [key, tag] of every model in the selected database (Q1, Q33)"""
-    count: int64_t = 0
-    found: int64_t = 0
-    i: int64_t
-    models: cython.pointer(cython.pointer(rai_model))
     if argc != 1:
         return RedisModule_WrongArity(ctx)
     RedisModule_Log(ctx, b"warning", b"MODELSCAN is experimental and might be removed in future versions")
-    models = rai_registry_snapshot(cython.address(count))
-    for i in range(count):
-        if is_in_keyspace(ctx, models[i]):
-            models[found], models[i] = models[i], models[found]
-            found += 1
-    RedisModule_ReplyWithArray(ctx, found)
-    for i in range(count):
-        if i < found:
-            RedisModule_ReplyWithArray(ctx, 2)
-            RedisModule_ReplyWithString(ctx, models[i].key)
-            RedisModule_ReplyWithStringBuffer(ctx, models[i].tag.data, models[i].tag.length)
-        rai_model_release(models[i])
-    RedisModule_Free(models)
-    return REDISMODULE_OK
+    return scan(ctx, RAI_MODEL)
 
 
 rai_handlers.modelstore = modelstore

@@ -1,0 +1,161 @@
+"""The TORCH backend: TorchScript on PyTorch. Source of the rules: spec/backends.md, sections 3 and 6."""
+
+from __future__ import annotations
+
+import io
+from contextlib import nullcontext
+from functools import partial
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+import torch
+
+from redisai_py.backend import BackendError, Options, Outputs, Redis, Run, ScriptSource, Source, parse_device
+
+from . import archive
+from .graph import effects, refuse_file_operators
+from .scripts import Environment, ScriptSession
+from .tensors import to_arrays, to_torch
+from .threads import CORES, HEAVY, REST, TRIES, Thread, Wide
+
+
+class Backend:
+    """Creates sessions; one for the process."""
+
+    def __init__(self, options: Options) -> None:
+        self.version = torch.__version__
+        self.options = options
+        self.wide = Wide()
+        self._environment: Environment | None = None  # of scripts
+        torch.set_num_threads(options.intra_op_parallelism or 1)  # loading is no reason for a pool either
+
+    def load(self, source: Source) -> Session:
+        device = find_device(source.device)
+        archive.check(source.blob)
+        self.set_inter_op_threads()
+        module = torch.jit.load(io.BytesIO(source.blob), map_location=device)
+        refuse_file_operators(module)
+        return Session(self, module, device)
+
+    def load_script(self, source: ScriptSource, redis: Redis) -> ScriptSession:
+        device = find_device(source.device)
+        if self._environment is None:
+            self._environment = Environment(redis)
+        return ScriptSession(source, device, self._environment, self.options.intra_op_parallelism)
+
+    def set_inter_op_threads(self) -> None:
+        """Applies INTER_OP_PARALLELISM, which PyTorch has once for the process, and takes only before it is used."""
+        wanted = self.options.inter_op_parallelism
+        if wanted in (0, torch.get_num_interop_threads()):
+            return
+        try:
+            torch.set_num_interop_threads(wanted)
+        except RuntimeError:
+            raise BackendError("Cannot set number of inter-op threads after parallel work has started") from None
+
+
+def find_device(typed: str) -> torch.device:
+    """The PyTorch device for a device as typed; raises BackendError."""
+    kind, index = parse_device(typed)
+    if kind == "CPU":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BackendError("GPU requested but Torch couldn't find CUDA")
+    return torch.device("cuda") if index is None else torch.device("cuda", index)
+
+
+class Session:
+    """A loaded model. A run cannot be ended: TorchScript has no means for it."""
+
+    def __init__(self, backend: Backend, module: Any, device: torch.device) -> None:
+        self.inputs, self.outputs = signature(module)
+        self._output_count = len(self.outputs)
+        self._forward = module.forward
+        self._device = device
+        self._wide = backend.wide
+        self._intra_op = backend.options.intra_op_parallelism
+        self._may_be_wide = self._intra_op == 0 and CORES > 1 and device.type == "cpu"
+        self._seconds = 0.0  # of a run on one thread
+        self._narrow_runs_to_go = 1
+        self._slower_runs = 0
+        found = effects(module)
+        self._inference = not found.uses_autograd
+        self._lock = Lock() if found.has_state else None
+        self._to_input: Any = to_torch
+        if device.type != "cpu":
+            self._to_input = self._to_device
+        elif found.writes_inputs:
+            self._to_input = to_clone
+
+    def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
+        thread = run.state.get(Thread) or run.state.setdefault(Thread, Thread(self._intra_op))
+        wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
+        started = monotonic()
+        if wide:
+            results = self._wide.run(partial(self._execute, requests, torch.inference_mode()))
+        else:
+            results = self._execute(requests, thread.inference_mode)
+        self._learn((monotonic() - started) / len(requests), wide)
+        return results
+
+    def _learn(self, seconds: float, wide: bool) -> None:
+        """Decides by its run time whether a model is worth several threads, and whether it gains by them."""
+        if not wide:
+            self._seconds = seconds
+            self._narrow_runs_to_go -= 1
+            return
+        # When something else keeps the cores busy, the parts of a run wait for each other.
+        self._slower_runs = self._slower_runs + 1 if seconds > self._seconds else 0
+        if self._slower_runs == TRIES:
+            self._slower_runs = 0
+            self._narrow_runs_to_go = REST
+        elif seconds * CORES < HEAVY:
+            self._seconds = seconds * CORES
+
+    def close(self) -> None:
+        pass
+
+    def _execute(self, requests: list[list[Any]], inference_mode: Any) -> list[Outputs | Exception]:
+        with inference_mode if self._inference else NOTHING:
+            if self._lock is None:
+                return [self._run(tensors) for tensors in requests]
+            with self._lock:
+                return [copied(self._run(tensors)) for tensors in requests]
+
+    def _run(self, tensors: list[Any]) -> Outputs | Exception:
+        try:
+            return to_arrays(self._forward(*map(self._to_input, tensors)), "forward", self._output_count)
+        except Exception as error:
+            return error
+
+    def _to_device(self, tensor: Any) -> torch.Tensor:
+        return to_torch(tensor).to(self._device)
+
+
+NOTHING = nullcontext()
+
+
+def to_clone(tensor: Any) -> torch.Tensor:
+    """For models that write to their inputs."""
+    return to_torch(tensor).clone()
+
+
+def copied(result: Outputs | Exception) -> Outputs | Exception:
+    """A result that no later run can change."""
+    return result if isinstance(result, Exception) else [array.copy() for array in result]
+
+
+def signature(module: Any) -> tuple[list[str], list[str]]:
+    """The names of forward's parameters, and one empty name for each of its results; raises BackendError."""
+    if not module._c._has_method("forward"):
+        raise BackendError("Erorr while trying to retrive model inputs number: std::exception")
+    schema = module._c._get_method("forward").schema
+    count = 0
+    for result in schema.returns:
+        kind = result.type.kind()
+        if kind == "ListType":
+            raise BackendError("Erorr while trying to retrive model outputs number: std::exception")
+        types = result.type.elements() if kind == "TupleType" else [result.type]
+        count += sum(element.kind() == "TensorType" for element in types)
+    return [argument.name for argument in schema.arguments[1:]], [""] * count
