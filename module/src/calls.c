@@ -6,8 +6,10 @@
 
 #include "internal.h"
 
-/* Commands that take over the connection or the process; a script has neither. */
-static const char *const forbidden[] = {"SHUTDOWN", "DEBUG", "MONITOR", "SYNC", "PSYNC", "REPLCONF", "MODULE"};
+/* Commands that take over the connection or the process, or wait for replicas; a
+ * script has no connection. */
+static const char *const forbidden[] = {"SHUTDOWN", "DEBUG",  "MONITOR", "SYNC",   "PSYNC",
+                                        "REPLCONF", "MODULE", "WAIT",    "WAITAOF"};
 
 rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length) {
     rai_call *call = RedisModule_Calloc(1, sizeof(*call));
