@@ -192,8 +192,9 @@ typedef struct rai_call {
     int64_t list_count; /* the inputs end with so many lists (LIST_INPUTS) */
     int64_t *list_lengths;
     int32_t database;
-    rai_bytes user; /* empty on Redis 6.2, where the client tells who it is */
-    uint64_t client_id;
+    rai_bytes user;      /* Redis 7 */
+    uint64_t client_id;  /* Redis 6.2, where it tells the user */
+    int32_t full_rights; /* the same: 1 or -1 once it is known whether the user may do everything */
 } rai_call;
 
 rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length); /* event loop */
@@ -283,11 +284,11 @@ double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker);
 /* Runs a command with the rights of the call's user, in its database, and
  * replicates its effects. The reply is RESP2, in a buffer that the caller frees
  * with rai_call_free_reply. NULL: the command was not run, errno tells why. */
-char *rai_call_redis(const rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
+char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
                      size_t *reply_length);
 void rai_call_free_reply(char *reply);
 /* The model at a key, with a reference for the caller; NULL with the error. */
-rai_model *rai_call_find_model(const rai_call *call, const char *key, size_t length, const char **error);
+rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, const char **error);
 
 /* The watchdog thread: calls back into Python when a run may have to be ended. */
 void rai_watchdog_arm(int64_t deadline_us); /* worker */

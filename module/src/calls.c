@@ -69,28 +69,28 @@ static int has_flag(RedisModuleCallReply *flags, const char *wanted) {
 }
 
 /* Before 7.0.6 no command can be run as a certain user, so there the user must be
- * allowed everything. */
-static int may_do_everything(RedisModuleCtx *ctx, uint64_t client_id) {
-    RedisModuleString *user = user_of_client(ctx, client_id);
-    if (user == NULL) return 0;
-    RedisModuleCallReply *reply = RedisModule_Call(ctx, "ACL", "cs", "GETUSER", user);
+ * allowed everything. Asked once a call: the client may leave while its script runs. */
+static int may_do_everything(RedisModuleCtx *ctx, rai_call *call) {
+    if (call->full_rights) return call->full_rights > 0;
+    RedisModuleString *user = user_of_client(ctx, call->client_id);
+    RedisModuleCallReply *reply = user ? RedisModule_Call(ctx, "ACL", "cs", "GETUSER", user) : NULL;
     RedisModuleCallReply *flags = reply ? RedisModule_CallReplyArrayElement(reply, 1) : NULL;
-    int allowed = flags && has_flag(flags, "allcommands") && has_flag(flags, "allkeys");
+    call->full_rights = flags && has_flag(flags, "allcommands") && has_flag(flags, "allkeys") ? 1 : -1;
     if (reply) RedisModule_FreeCallReply(reply);
-    RedisModule_FreeString(ctx, user);
-    return allowed;
+    if (user) RedisModule_FreeString(ctx, user);
+    return call->full_rights > 0;
 }
 
 /* The user as Redis 7 knows it; NULL when it was deleted meanwhile. */
-static RedisModuleUser *user_of(RedisModuleCtx *ctx, const rai_call *call) {
+static RedisModuleUser *user_of(RedisModuleCtx *ctx, rai_call *call) {
     RedisModuleString *name = RedisModule_CreateString(ctx, call->user.data ? call->user.data : "", call->user.length);
     RedisModuleUser *user = RedisModule_GetModuleUserFromUserName(name);
     RedisModule_FreeString(ctx, name);
     return user;
 }
 
-static int may_read(RedisModuleCtx *ctx, const rai_call *call, RedisModuleString *key) {
-    if (RedisModule_ACLCheckKeyPermissions == NULL) return may_do_everything(ctx, call->client_id);
+static int may_read(RedisModuleCtx *ctx, rai_call *call, RedisModuleString *key) {
+    if (RedisModule_ACLCheckKeyPermissions == NULL) return may_do_everything(ctx, call);
     RedisModuleUser *user = user_of(ctx, call);
     if (user == NULL) return 0;
     int allowed = RedisModule_ACLCheckKeyPermissions(user, key, REDISMODULE_CMD_KEY_ACCESS) == REDISMODULE_OK;
@@ -101,7 +101,7 @@ static int may_read(RedisModuleCtx *ctx, const rai_call *call, RedisModuleString
 /* ---- calls -------------------------------------------------------------- */
 
 /* Takes Redis' lock. */
-static RedisModuleCtx *enter(const rai_call *call) {
+static RedisModuleCtx *enter(rai_call *call) {
     RedisModule_ThreadSafeContextLock(rai_detached_context());
     RedisModuleCtx *ctx = RedisModule_GetThreadSafeContext(NULL);
     RedisModule_SelectDb(ctx, call->database);
@@ -122,13 +122,12 @@ static int is_forbidden(const char *command) {
 }
 
 /* Runs a command as the call's user; NULL with errno. */
-static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, const rai_call *call, RedisModuleString **words,
-                                         size_t count) {
+static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, rai_call *call, RedisModuleString **words, size_t count) {
     const char *command = RedisModule_StringPtrLen(words[0], NULL);
     errno = EACCES;
     if (is_forbidden(command)) return NULL;
     if (RedisModule_SetContextUser == NULL) {
-        if (!may_do_everything(ctx, call->client_id)) return NULL;
+        if (!may_do_everything(ctx, call)) return NULL;
         errno = 0;
         return RedisModule_Call(ctx, command, "!v", words + 1, count - 1);
     }
@@ -143,7 +142,7 @@ static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, const rai_call *ca
     return reply;
 }
 
-char *rai_call_redis(const rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
+char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
                      size_t *reply_length) {
     char *copy = NULL;
     RedisModuleCtx *ctx = enter(call);
@@ -168,7 +167,7 @@ void rai_call_free_reply(char *reply) {
     RedisModule_Free(reply);
 }
 
-rai_model *rai_call_find_model(const rai_call *call, const char *key, size_t length, const char **error) {
+rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, const char **error) {
     RedisModuleCtx *ctx = enter(call);
     RedisModuleString *name = RedisModule_CreateString(ctx, key, length);
     RedisModuleKey *opened = NULL;
