@@ -24,6 +24,8 @@ REFUSED = {
     }.items()
     if hasattr(torch, name)
 }
+# Looked up once: each of these serves every tensor of every request.
+asarray, from_numpy, Tensor = np.asarray, torch.from_numpy, torch.Tensor
 UINT16 = getattr(torch, "uint16", None)  # PyTorch 2.3 has it, and hardly an operator for it
 
 # PyTorch warns once about read-only memory, which all stored tensors are; sessions see to it that nothing writes.
@@ -37,11 +39,10 @@ def to_torch(tensor: Any) -> torch.Tensor:
 
     Raises BackendError for the dtypes that PyTorch has no tensors of, UINT16 and STRING.
     """
-    array = np.asarray(tensor)
     try:
-        value = torch.from_numpy(array)
+        value = from_numpy(asarray(tensor))
     except TypeError:
-        text = "Unsupported kUInt bits 16" if array.dtype == np.uint16 else "Unsupported code 7"
+        text = "Unsupported kUInt bits 16" if asarray(tensor).dtype == np.uint16 else "Unsupported code 7"
         raise BackendError(text) from None
     if value.dtype is UINT16:
         raise BackendError("Unsupported kUInt bits 16")
@@ -69,11 +70,11 @@ def to_arrays(result: Any, function: str, count: int) -> list[Any]:
 
     Raises BackendError when it is anything else; ``function`` is its name in the text.
     """
-    if isinstance(result, torch.Tensor):
+    if isinstance(result, Tensor):
         if count == 1:
             return [to_array(result)]
         result = (result,)
-    if not isinstance(result, (list, tuple)) or not all(isinstance(value, torch.Tensor) for value in result):
+    if not isinstance(result, (list, tuple)) or not all(isinstance(value, Tensor) for value in result):
         raise BackendError(f"Function returned non-tensor values{function}")
     if len(result) != count:
         raise BackendError(f"Function returned unexpected number of outputs - {function}")

@@ -1,0 +1,106 @@
+"""What a model does to memory that is not its own, read from its graph.
+
+Stored tensors are handed to PyTorch without a copy, other clients read the same
+bytes, and several workers may run one model: in-place operators and attributes
+that change have to be known before the first run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from redisai_py.backend import BackendError
+
+from .archive import FILE_OPERATORS, USES_FILES
+
+# Operators that need autograd, which inference mode switches off for good.
+AUTOGRAD = frozenset({"aten::set_grad_enabled", "aten::grad", "aten::backward", "aten::requires_grad_"})
+CALLS = frozenset({"prim::CallMethod", "prim::CallFunction"})  # what cannot be inlined: its callee is not known
+
+
+class Effects(NamedTuple):
+    """What runs of a method need."""
+
+    writes_inputs: bool
+    """An in-place operator may reach an input: inputs have to be copied."""
+    has_state: bool
+    """Runs may change the module: one at a time, and results have to be copied before the next."""
+    uses_autograd: bool
+
+
+def effects(module: Any) -> Effects:
+    """The effects of ``forward``; what cannot be analysed counts as everything."""
+    try:
+        return analyse(module)
+    except (RuntimeError, AttributeError):
+        return Effects(True, True, True)
+
+
+def analyse(module: Any) -> Effects:
+    graph = module._c._get_method("forward").graph.copy()
+    torch._C._jit_pass_inline(graph)
+    kinds = {node.kind() for node in nodes(graph)}
+    fold_flags(module, graph)
+    aliases = graph.alias_db()
+    found = list(nodes(graph))
+    opaque = any(node.kind() in CALLS for node in found)
+    inputs = list(graph.inputs())[1:]
+    # The alias analysis assumes that loops are entered: what is carried into one may still be an input after it.
+    loops = any(node.kind() == "prim::Loop" for node in found)
+    return Effects(
+        writes_inputs=any(map(aliases.has_writers, inputs)) or (loops and any(map(is_write, found))),
+        has_state=opaque or any(changes_state(node, aliases) for node in found),
+        uses_autograd=opaque or not kinds.isdisjoint(AUTOGRAD),
+    )
+
+
+def nodes(block: Any) -> Iterator[Any]:
+    """All nodes of a graph, those of nested blocks and of forked graphs included."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from nodes(inner)
+        if node.hasAttribute("Subgraph"):
+            yield from nodes(node.g("Subgraph"))
+
+
+def is_write(node: Any) -> bool:
+    """Whether the operator's schema marks an argument as written to."""
+    return "!" in node.schema()
+
+
+def changes_state(node: Any, aliases: Any) -> bool:
+    if node.kind() == "prim::SetAttr":
+        return bool(next(node.inputs()).node().kind() != "prim::CreateObject")
+    return node.kind() == "prim::GetAttr" and bool(aliases.has_writers(node.output()))
+
+
+def fold_flags(module: Any, graph: Any) -> None:
+    """Replaces flags such as ``training`` by their values, and drops the branches that are thereby never taken."""
+    found = list(nodes(graph))
+    changed = {node.s("name") for node in found if node.kind() == "prim::SetAttr"}
+    owner = next(graph.inputs())
+    objects = {owner.debugName(): module._c}
+    for node in found:
+        if node.kind() != "prim::GetAttr" or next(node.inputs()).debugName() not in objects:
+            continue
+        name, output = node.s("name"), node.output()
+        value = objects[next(node.inputs()).debugName()].getattr(name)
+        if isinstance(value, torch._C.ScriptModule):
+            objects[output.debugName()] = value
+        elif isinstance(value, bool) and name not in changed:
+            with graph.insert_point_guard(node):
+                output.replaceAllUsesWith(graph.insertConstant(value))
+    torch._C._jit_pass_constant_propagation(graph)
+
+
+def refuse_file_operators(module: Any) -> None:
+    """Raises BackendError when any method of the module or of one inside it reads or writes files."""
+    for inner in module.modules():
+        for name in inner._c._method_names():
+            for node in nodes(inner._c._get_method(name).inlined_graph):
+                if node.kind() in FILE_OPERATORS:
+                    raise BackendError(USES_FILES)

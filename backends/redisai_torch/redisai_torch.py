@@ -1,0 +1,143 @@
+"""The TORCH backend: TorchScript on PyTorch. Source of the rules: spec/backends.md, sections 3 and 6."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import nullcontext
+from threading import Lock
+from typing import Any
+
+import torch
+
+from redisai_py.backend import BackendError, Options, Outputs, Run, Source, parse_device
+
+from . import archive
+from .graph import effects, refuse_file_operators
+from .tensors import to_arrays, to_torch
+
+CORES = len(os.sched_getaffinity(0))
+
+
+class Backend:
+    """Creates sessions; one for the process."""
+
+    def __init__(self, options: Options) -> None:
+        self.version = torch.__version__
+        self.options = options
+
+    def load(self, source: Source) -> Session:
+        device = find_device(source.device)
+        archive.check(source.blob)
+        self.set_inter_op_threads()
+        module = torch.jit.load(io.BytesIO(source.blob), map_location=device)
+        refuse_file_operators(module)
+        return Session(module, device, self.options.intra_op_parallelism)
+
+    def set_inter_op_threads(self) -> None:
+        """Applies INTER_OP_PARALLELISM, which PyTorch has once for the process, and takes only before it is used."""
+        wanted = self.options.inter_op_parallelism
+        if wanted in (0, torch.get_num_interop_threads()):
+            return
+        try:
+            torch.set_num_interop_threads(wanted)
+        except RuntimeError:
+            raise BackendError("Cannot set number of inter-op threads after parallel work has started") from None
+
+
+def find_device(typed: str) -> torch.device:
+    """The PyTorch device for a device as typed; raises BackendError."""
+    kind, index = parse_device(typed)
+    if kind == "CPU":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BackendError("GPU requested but Torch couldn't find CUDA")
+    return torch.device("cuda") if index is None else torch.device("cuda", index)
+
+
+class Session:
+    """A loaded model.
+
+    Runs use as many threads as INTRA_OP_PARALLELISM says. When it is not given they
+    use one, since the scheduler spreads runs over the cores and a short one only
+    loses by being divided; a long run that has the machine to itself uses all.
+    """
+
+    def __init__(self, module: Any, device: torch.device, threads: int) -> None:
+        self.inputs, self.outputs = signature(module)
+        self._output_count = len(self.outputs)
+        self._forward = module.forward
+        self._device = device
+        self._threads = threads
+        found = effects(module)
+        self._inference = not found.uses_autograd
+        self._lock = Lock() if found.has_state else None
+        self._to_input: Any = to_torch
+        if device.type != "cpu":
+            self._to_input = self._to_device
+        elif found.writes_inputs:
+            self._to_input = to_clone
+
+    def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
+        thread = run.state.get(Thread) or run.state.setdefault(Thread, Thread())
+        thread.use(self._threads or (CORES if run.alone else 1))
+        with thread.inference_mode if self._inference else NOTHING:
+            if self._lock is None:
+                return [self._run(tensors) for tensors in requests]
+            with self._lock:
+                return [copied(self._run(tensors)) for tensors in requests]
+
+    def close(self) -> None:
+        pass
+
+    def _run(self, tensors: list[Any]) -> Outputs | Exception:
+        try:
+            return to_arrays(self._forward(*map(self._to_input, tensors)), "forward", self._output_count)
+        except Exception as error:
+            return error
+
+    def _to_device(self, tensor: Any) -> torch.Tensor:
+        return to_torch(tensor).to(self._device)
+
+
+NOTHING = nullcontext()
+
+
+class Thread:
+    """A worker thread's settings in PyTorch, which keeps them for each thread."""
+
+    def __init__(self) -> None:
+        torch.set_grad_enabled(False)
+        self.inference_mode = torch.inference_mode()
+        self._threads = 0
+
+    def use(self, threads: int) -> None:
+        """Has runs of this thread use so many threads."""
+        if threads != self._threads:
+            torch.set_num_threads(threads)
+            self._threads = threads
+
+
+def to_clone(tensor: Any) -> torch.Tensor:
+    """For models that write to their inputs."""
+    return to_torch(tensor).clone()
+
+
+def copied(result: Outputs | Exception) -> Outputs | Exception:
+    """A result that no later run can change."""
+    return result if isinstance(result, Exception) else [array.copy() for array in result]
+
+
+def signature(module: Any) -> tuple[list[str], list[str]]:
+    """The names of forward's parameters, and one empty name for each of its results; raises BackendError."""
+    if not module._c._has_method("forward"):
+        raise BackendError("Erorr while trying to retrive model inputs number: std::exception")
+    schema = module._c._get_method("forward").schema
+    count = 0
+    for result in schema.returns:
+        kind = result.type.kind()
+        if kind == "ListType":
+            raise BackendError("Erorr while trying to retrive model outputs number: std::exception")
+        types = result.type.elements() if kind == "TupleType" else [result.type]
+        count += sum(element.kind() == "TensorType" for element in types)
+    return [argument.name for argument in schema.arguments[1:]], [""] * count
