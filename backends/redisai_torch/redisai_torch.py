@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 from contextlib import nullcontext
+from functools import partial
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 import torch
@@ -15,8 +16,7 @@ from redisai_py.backend import BackendError, Options, Outputs, Run, Source, pars
 from . import archive
 from .graph import effects, refuse_file_operators
 from .tensors import to_arrays, to_torch
-
-CORES = len(os.sched_getaffinity(0))
+from .threads import CORES, HEAVY, REST, Thread, Wide
 
 
 class Backend:
@@ -25,6 +25,8 @@ class Backend:
     def __init__(self, options: Options) -> None:
         self.version = torch.__version__
         self.options = options
+        self.wide = Wide()
+        torch.set_num_threads(options.intra_op_parallelism or 1)  # loading is no reason for a pool either
 
     def load(self, source: Source) -> Session:
         device = find_device(source.device)
@@ -32,7 +34,7 @@ class Backend:
         self.set_inter_op_threads()
         module = torch.jit.load(io.BytesIO(source.blob), map_location=device)
         refuse_file_operators(module)
-        return Session(module, device, self.options.intra_op_parallelism)
+        return Session(self, module, device)
 
     def set_inter_op_threads(self) -> None:
         """Applies INTER_OP_PARALLELISM, which PyTorch has once for the process, and takes only before it is used."""
@@ -56,19 +58,18 @@ def find_device(typed: str) -> torch.device:
 
 
 class Session:
-    """A loaded model.
+    """A loaded model. A run cannot be ended: TorchScript has no means for it."""
 
-    Runs use as many threads as INTRA_OP_PARALLELISM says. When it is not given they
-    use one, since the scheduler spreads runs over the cores and a short one only
-    loses by being divided; a long run that has the machine to itself uses all.
-    """
-
-    def __init__(self, module: Any, device: torch.device, threads: int) -> None:
+    def __init__(self, backend: Backend, module: Any, device: torch.device) -> None:
         self.inputs, self.outputs = signature(module)
         self._output_count = len(self.outputs)
         self._forward = module.forward
         self._device = device
-        self._threads = threads
+        self._wide = backend.wide
+        self._intra_op = backend.options.intra_op_parallelism
+        self._may_be_wide = self._intra_op == 0 and CORES > 1 and device.type == "cpu"
+        self._seconds = 0.0  # of a run on one thread
+        self._narrow_runs_to_go = 1
         found = effects(module)
         self._inference = not found.uses_autograd
         self._lock = Lock() if found.has_state else None
@@ -79,16 +80,35 @@ class Session:
             self._to_input = to_clone
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
-        thread = run.state.get(Thread) or run.state.setdefault(Thread, Thread())
-        thread.use(self._threads or (CORES if run.alone else 1))
-        with thread.inference_mode if self._inference else NOTHING:
+        thread = run.state.get(Thread) or run.state.setdefault(Thread, Thread(self._intra_op))
+        wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
+        started = monotonic()
+        if wide:
+            results = self._wide.run(partial(self._execute, requests, torch.inference_mode()))
+        else:
+            results = self._execute(requests, thread.inference_mode)
+        self._learn((monotonic() - started) / len(requests), wide)
+        return results
+
+    def _learn(self, seconds: float, wide: bool) -> None:
+        """Decides by its run time whether a model is worth several threads, and whether it gains by them."""
+        if not wide:
+            self._seconds = seconds
+            self._narrow_runs_to_go -= 1
+        elif seconds > self._seconds:  # something else keeps the cores busy: the parts wait for each other
+            self._narrow_runs_to_go = REST
+        elif seconds * CORES < HEAVY:
+            self._seconds = seconds * CORES
+
+    def close(self) -> None:
+        pass
+
+    def _execute(self, requests: list[list[Any]], inference_mode: Any) -> list[Outputs | Exception]:
+        with inference_mode if self._inference else NOTHING:
             if self._lock is None:
                 return [self._run(tensors) for tensors in requests]
             with self._lock:
                 return [copied(self._run(tensors)) for tensors in requests]
-
-    def close(self) -> None:
-        pass
 
     def _run(self, tensors: list[Any]) -> Outputs | Exception:
         try:
@@ -101,21 +121,6 @@ class Session:
 
 
 NOTHING = nullcontext()
-
-
-class Thread:
-    """A worker thread's settings in PyTorch, which keeps them for each thread."""
-
-    def __init__(self) -> None:
-        torch.set_grad_enabled(False)
-        self.inference_mode = torch.inference_mode()
-        self._threads = 0
-
-    def use(self, threads: int) -> None:
-        """Has runs of this thread use so many threads."""
-        if threads != self._threads:
-            torch.set_num_threads(threads)
-            self._threads = threads
 
 
 def to_clone(tensor: Any) -> torch.Tensor:

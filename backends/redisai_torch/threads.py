@@ -1,0 +1,52 @@
+"""How many threads a run uses.
+
+One, as a rule: the scheduler spreads runs over the cores, and a short one only
+loses by being divided. A heavy run that has the machine to itself uses all cores.
+It is done on a thread of its own, because OpenMP gives every thread that runs in
+parallel a pool of its own, and two pools that together exceed the cores make each
+other slower than one core would be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+CORES = len(os.sched_getaffinity(0))
+HEAVY = 2e-3  # seconds that a run takes on one core, to be worth several
+REST = 100  # runs on one core before another try, when one on several was slower
+
+T = TypeVar("T")
+
+
+class Thread:
+    """A worker thread's settings in PyTorch, which keeps them for each thread."""
+
+    def __init__(self, intra_op: int) -> None:
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(intra_op or 1)
+        self.inference_mode = torch.inference_mode()
+
+
+class Wide:
+    """The thread whose runs use all cores, one at a time."""
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+
+    def run(self, work: Callable[[], T]) -> T:
+        """The result of ``work()``; only heavy runs are worth the way here and back."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, "torch", torch.set_grad_enabled, (False,))
+        return self._executor.submit(self._run, work).result()
+
+    def _run(self, work: Callable[[], T]) -> T:
+        torch.set_num_threads(CORES)
+        try:
+            return work()
+        finally:
+            torch.set_num_threads(1)  # the part of this setting that MKL has is everybody's
