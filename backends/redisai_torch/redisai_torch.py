@@ -16,7 +16,7 @@ from redisai_py.backend import BackendError, Options, Outputs, Run, Source, pars
 from . import archive
 from .graph import effects, refuse_file_operators
 from .tensors import to_arrays, to_torch
-from .threads import CORES, HEAVY, REST, Thread, Wide
+from .threads import CORES, HEAVY, REST, TRIES, Thread, Wide
 
 
 class Backend:
@@ -70,6 +70,7 @@ class Session:
         self._may_be_wide = self._intra_op == 0 and CORES > 1 and device.type == "cpu"
         self._seconds = 0.0  # of a run on one thread
         self._narrow_runs_to_go = 1
+        self._slower_runs = 0
         found = effects(module)
         self._inference = not found.uses_autograd
         self._lock = Lock() if found.has_state else None
@@ -95,7 +96,11 @@ class Session:
         if not wide:
             self._seconds = seconds
             self._narrow_runs_to_go -= 1
-        elif seconds > self._seconds:  # something else keeps the cores busy: the parts wait for each other
+            return
+        # When something else keeps the cores busy, the parts of a run wait for each other.
+        self._slower_runs = self._slower_runs + 1 if seconds > self._seconds else 0
+        if self._slower_runs == TRIES:
+            self._slower_runs = 0
             self._narrow_runs_to_go = REST
         elif seconds * CORES < HEAVY:
             self._seconds = seconds * CORES

@@ -18,7 +18,8 @@ import torch
 
 CORES = len(os.sched_getaffinity(0))
 HEAVY = 2e-3  # seconds that a run takes on one core, to be worth several
-REST = 100  # runs on one core before another try, when one on several was slower
+TRIES = 3  # runs in a row on several cores that were slower than on one, and end that
+REST = 100  # runs on one core before several are tried again
 
 T = TypeVar("T")
 
