@@ -19,6 +19,7 @@
     MODULE(eventloop, keyspace)      \
     MODULE(eventloop, tensors)       \
     MODULE(eventloop, models)        \
+    MODULE(eventloop, stored_models) \
     MODULE(eventloop, execution)     \
     MODULE(eventloop, configuration) \
     MODULE(eventloop, information)   \

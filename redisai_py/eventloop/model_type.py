@@ -68,7 +68,8 @@ from cython.cimports.redis_api import (
     RedisModuleString,
     RedisModuleTypeMethods,
 )
-from cython.cimports.redisai_py.eventloop.models import chunk_at, chunk_count, load_in_background
+from cython.cimports.redisai_py.eventloop.models import load_in_background
+from cython.cimports.redisai_py.eventloop.stored_models import chunk_at, chunk_count
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_strings
 from cython.cimports.redisai_py.eventloop.tensor_type import register_tensor_type
 
