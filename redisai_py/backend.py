@@ -71,7 +71,7 @@ class ScriptSource:
     entry_points: tuple[str, ...]
 
 
-Reply = int | bytes | list["Reply"] | None  # type: ignore[misc]  # mypy knows no recursive alias at run time
+Reply = int | bytes | list["Reply"] | None
 """What a Redis command replied: an integer, a string or a status, an array, or nil."""
 
 

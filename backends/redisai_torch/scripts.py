@@ -27,6 +27,7 @@ from .threads import Thread
 # The functions that scripts see are therefore TorchScript themselves: they send such
 # strings as numbers, get flat lists back, and build the reply from those.
 
+
 def is_exception(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Exception)
 

@@ -22,6 +22,7 @@
     MODULE(eventloop, tensors)          \
     MODULE(eventloop, storing)          \
     MODULE(eventloop, models)           \
+    MODULE(eventloop, stored_models)    \
     MODULE(eventloop, scripts)          \
     MODULE(eventloop, execution)        \
     MODULE(eventloop, script_execution) \

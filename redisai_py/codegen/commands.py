@@ -60,6 +60,15 @@ COMMANDS = (
         "[INPUTS n name [name ...] OUTPUTS n name [name ...]] BLOB chunk [chunk ...]",
     ),
     Command(
+        "ai.modelset",
+        "modelset",
+        WRITE_OOM,
+        FIRST_KEY,
+        "Deprecated: use AI.MODELSTORE.",
+        "key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE m [MINBATCHTIMEOUT t]]] "
+        "[INPUTS name [name ...]] [OUTPUTS name [name ...]] BLOB chunk [chunk ...]",
+    ),
+    Command(
         "ai.modelget", "modelget", READ, FIRST_KEY, "Returns a model's properties and its blob.", "key [META] [BLOB]"
     ),
     Command("ai.modeldel", "modeldel", ("write",), FIRST_KEY, "Deletes a model.", "key"),
@@ -70,6 +79,14 @@ COMMANDS = (
         (4, 4, 1),
         "Runs a model on tensors and stores its outputs.",
         "key INPUTS n input [input ...] OUTPUTS m output [output ...] [TIMEOUT t]",
+    ),
+    Command(
+        "ai.modelrun",
+        "modelrun",
+        (*WRITE_OOM, "getkeys-api"),
+        (3, 3, 1),
+        "Deprecated: use AI.MODELEXECUTE.",
+        "key [TIMEOUT t] INPUTS input [input ...] OUTPUTS output [output ...]",
     ),
     Command("ai._modelscan", "modelscan", READ, NO_KEYS, "Lists the keys and tags of all models.", ""),
     Command(

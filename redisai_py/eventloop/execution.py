@@ -1,6 +1,7 @@
-"""AI.MODELEXECUTE: parse, block the client, and, when a worker is done, store and reply.
+"""AI.MODELEXECUTE and its deprecated form, AI.MODELRUN.
 
-Source of the rules: spec/commands.md, sections 10 and 19, and decisions Q3 and Q38.
+They parse, block the client, and, when a worker is done, store and reply. Source of
+the rules: spec/commands.md, sections 10, 11 and 19, and decisions Q3, Q36 and Q38.
 """
 
 import cython
@@ -63,14 +64,10 @@ def cannot_wait(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
 
 
 def reply_with_cannot_wait(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
-    return RedisModule_ReplyWithError(
-        ctx, b"ERR Cannot run RedisAI command within a transaction or a LUA script"
-    )
+    return RedisModule_ReplyWithError(ctx, b"ERR Cannot run RedisAI command within a transaction or a LUA script")
 
 
-def unexpected(
-    format: cython.p_const_char, argument: cython.pointer(RedisModuleString)
-) -> cython.p_const_char:
+def unexpected(format: cython.p_const_char, argument: cython.pointer(RedisModuleString)) -> cython.p_const_char:
     """The error for a word that does not belong there, which ``format`` names as %s."""
     i: cython.int = 0
     snprintf(message, cython.sizeof(message), format, RedisModule_StringPtrLen(argument, cython.NULL))
@@ -238,11 +235,31 @@ def finish_execution(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reply_to_modelexecute(
+def reply_to_execution(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     job: cython.pointer(rai_job) = rai_job_of_context(ctx)
     return finish_execution(ctx, argv + job.first_output, job)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def submit(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    model: cython.pointer(rai_model),
+) -> cython.int:
+    """Looks up the inputs of the parsed request and gives it to a worker."""
+    error: cython.p_const_char = cython.NULL
+    job: cython.pointer(rai_job) = rai_job_new(RAI_JOB_EXECUTE, model, input_count, output_count)
+    if not take_inputs(ctx, job, 0, argv + first_input, input_count, cython.address(error)):
+        rai_job_free(job)
+        return RedisModule_ReplyWithError(ctx, error)
+    job.first_output = first_output
+    job.timeout_ms = timeout_ms
+    rai_job_submit_execution(ctx, job, reply_to_execution)
+    return REDISMODULE_OK
 
 
 @cython.cfunc
@@ -254,7 +271,6 @@ def modelexecute(
     """AI.MODELEXECUTE key INPUTS n input ... OUTPUTS m output ... [TIMEOUT t]"""
     error: cython.p_const_char = cython.NULL
     model: cython.pointer(rai_model)
-    job: cython.pointer(rai_job)
     if RedisModule_IsKeysPositionRequest(ctx):
         report_keys(ctx, argv, argc)
         return REDISMODULE_OK
@@ -268,14 +284,103 @@ def modelexecute(
     error = parse_counts(model, argv, argc)
     if error != cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    job = rai_job_new(RAI_JOB_EXECUTE, model, input_count, output_count)
-    if not take_inputs(ctx, job, 0, argv + first_input, input_count, cython.address(error)):
-        rai_job_free(job)
+    return submit(ctx, argv, model)
+
+
+# ---- AI.MODELRUN ---------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def first_word_of_run(argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int) -> cython.int:
+    """Where INPUTS has to stand."""
+    return 4 if argc > 2 and is_word(argv[2], b"TIMEOUT") else 2
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def find_outputs(
+    argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int, start: cython.int
+) -> cython.int:
+    """The position of the first OUTPUTS from ``start`` on; ``argc`` when there is none."""
+    at: cython.int
+    for at in range(start, argc):
+        if is_word(argv[at], b"OUTPUTS"):
+            return at
+    return argc
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_run(
+    model: cython.pointer(rai_model), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.p_const_char:
+    """Parses ``[TIMEOUT t] INPUTS input ... OUTPUTS output ...``; NULL, or the error."""
+    global first_input, input_count, first_output, output_count, timeout_ms
+    known: cython.bint = model.state == RAI_MODEL_READY
+    at: cython.int = first_word_of_run(argv, argc)
+    timeout_ms = 0
+    if at == 4 and (not parse_integer(argv[3], cython.address(timeout_ms)) or timeout_ms <= 0):
+        return b"ERR Invalid value for TIMEOUT"
+    if not is_word(argv[at], b"INPUTS"):
+        return b"ERR INPUTS not specified"
+    first_input = at + 1
+    at = find_outputs(argv, argc, first_input)
+    input_count = at - first_input
+    first_output = at + 1
+    output_count = argc - first_output if at < argc else 0
+    if known and input_count != model.inputs.count:
+        return b"Number of keys given as INPUTS here does not match model definition"
+    if output_count == 0 or (known and output_count != model.outputs.count):
+        return b"Number of keys given as OUTPUTS here does not match model definition"
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def report_keys_of_run(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.void:
+    """Key positions: the model, and all that follows INPUTS but for the word OUTPUTS."""
+    start: cython.int = first_word_of_run(argv, argc) + 1
+    outputs: cython.int = find_outputs(argv, argc, start)
+    at: cython.int
+    if argc < 2:
+        return
+    RedisModule_KeyAtPos(ctx, 1)
+    for at in range(start, argc):
+        if at != outputs:
+            RedisModule_KeyAtPos(ctx, at)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def modelrun(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """AI.MODELRUN key [TIMEOUT t] INPUTS input ... OUTPUTS output ..."""
+    error: cython.p_const_char = cython.NULL
+    model: cython.pointer(rai_model)
+    if RedisModule_IsKeysPositionRequest(ctx):
+        report_keys_of_run(ctx, argv, argc)
+        return REDISMODULE_OK
+    if cannot_wait(ctx):
+        return reply_with_cannot_wait(ctx)
+    if argc < 6:
+        return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.MODELRUN' command")
+    model = find_model(ctx, argv[1], cython.address(error))
+    if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    job.first_output = first_output
-    job.timeout_ms = timeout_ms
-    rai_job_submit_execution(ctx, job, reply_to_modelexecute)
-    return REDISMODULE_OK
+    error = parse_run(model, argv, argc)
+    if error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    return submit(ctx, argv, model)
 
 
 rai_handlers.modelexecute = modelexecute
+rai_handlers.modelrun = modelrun

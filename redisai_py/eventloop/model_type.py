@@ -71,8 +71,8 @@ from cython.cimports.redis_api import (
     RedisModuleType,
     RedisModuleTypeMethods,
 )
-from cython.cimports.redisai_py.eventloop.models import chunk_at, chunk_count
 from cython.cimports.redisai_py.eventloop.script_type import register_script_type
+from cython.cimports.redisai_py.eventloop.stored_models import chunk_at, chunk_count
 from cython.cimports.redisai_py.eventloop.storing import load_in_background
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_strings
 from cython.cimports.redisai_py.eventloop.tensor_type import register_tensor_type
@@ -242,9 +242,7 @@ def load_model_fields(io: cython.pointer(RedisModuleIO), version: cython.int) ->
     return model
 
 
-def refuse_newer(
-    io: cython.pointer(RedisModuleIO), version: cython.int, kind: cython.p_const_char
-) -> cython.bint:
+def refuse_newer(io: cython.pointer(RedisModuleIO), version: cython.int, kind: cython.p_const_char) -> cython.bint:
     """Whether the payload was written by a version that we do not know; logs that."""
     if version <= ENCODING_VERSION:
         return False

@@ -1,7 +1,7 @@
-"""AI.MODELSTORE, AI.MODELGET, AI.MODELDEL and AI._MODELSCAN.
+"""AI.MODELSTORE and its deprecated form, AI.MODELSET: their grammar.
 
-Source of the rules: spec/commands.md, sections 5 and 7 to 9. What happens to a model
-once its command is parsed is in ``storing``.
+Source of the rules: spec/commands.md, sections 5 and 6. What happens to a model once
+its command is parsed is in ``storing``.
 """
 
 import cython
@@ -9,13 +9,10 @@ from cython.cimports.command_handlers import rai_handlers
 from cython.cimports.core import (
     RAI_MODEL,
     RAI_TF,
+    RAI_TFLITE,
     rai_backend_from_name,
-    rai_backend_name,
-    rai_blob,
     rai_blob_hold,
     rai_blob_new,
-    rai_blob_slice,
-    rai_config,
     rai_model,
     rai_model_new,
     rai_model_release,
@@ -25,36 +22,24 @@ from cython.cimports.core import (
     rai_names_free,
     rai_names_new,
     rai_names_set,
-    rai_types,
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.posix.strings import strncasecmp
 from cython.cimports.redis_api import (
-    REDISMODULE_OK,
-    RedisModule_Free,
-    RedisModule_Log,
-    RedisModule_ReplyWithArray,
     RedisModule_ReplyWithError,
-    RedisModule_ReplyWithStringBuffer,
     RedisModule_StringPtrLen,
     RedisModule_WrongArity,
     RedisModuleCtx,
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_loose_integer, text_of
-from cython.cimports.redisai_py.eventloop.keyspace import find_model
-from cython.cimports.redisai_py.eventloop.replies import (
-    reply_with_bytes,
-    reply_with_names,
-    reply_with_number,
-    reply_with_text,
-)
-from cython.cimports.redisai_py.eventloop.storing import delete, scan, store
+from cython.cimports.redisai_py.eventloop.storing import store
 
 LONGEST_DEVICE = cython.declare(cython.size_t, 9)
+LONGEST_MODELSET_DEVICE = cython.declare(cython.size_t, 10)
 
 
-# ---- AI.MODELSTORE: the grammar --------------------------------------------------
+# ---- the grammar of AI.MODELSTORE ------------------------------------------------
 
 # What is being parsed: the arguments, and how far the parser has come. The event
 # loop is one thread, so one cursor serves all commands.
@@ -214,12 +199,135 @@ def is_device(device: cython.p_const_char, length: cython.size_t) -> cython.bint
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def parse_options(model: cython.pointer(rai_model)) -> cython.p_const_char:
+    """Parses what follows the tag in AI.MODELSTORE; NULL, or the error."""
+    error: cython.p_const_char = parse_batching(model)
+    if error == cython.NULL:
+        error = parse_signature(model)
+    if error == cython.NULL:
+        error = parse_chunks(model)
+    return error
+
+
+# ---- the grammar of AI.MODELSET -------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def is_modelset_device(device: cython.pointer(RedisModuleString), length: cython.size_t) -> cython.bint:
+    """Anything that is short and not the next keyword; the backend judges the rest."""
+    return not (
+        length > LONGEST_MODELSET_DEVICE
+        or is_word(device, b"INPUTS")
+        or is_word(device, b"OUTPUTS")
+        or is_word(device, b"TAG")
+        or is_word(device, b"BATCHSIZE")
+        or is_word(device, b"MINBATCHSIZE")
+        or is_word(device, b"MINBATCHTIMEOUT")
+        or is_word(device, b"BLOB")
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def next_is(word: cython.p_const_char) -> cython.bint:
+    return argv_at < argv_end and is_word(argv_at[0], word)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_modelset_batching(model: cython.pointer(rai_model)) -> cython.p_const_char:
+    """As ``parse_batching``, with checks that come before the numbers; NULL, or the error."""
+    if next_is(b"BATCHSIZE") and model.backend == RAI_TFLITE:
+        return b"ERR Auto-batching not supported by the TFLITE backend"
+    if not accept_number(b"BATCHSIZE", cython.address(model.batch_size)):
+        return b"ERR Invalid argument for BATCHSIZE"
+    if next_is(b"MINBATCHSIZE") and model.batch_size == 0:
+        return b"ERR MINBATCHSIZE specified without BATCHSIZE"
+    if not accept_number(b"MINBATCHSIZE", cython.address(model.min_batch_size)):
+        return b"ERR Invalid argument for MINBATCHSIZE"
+    if next_is(b"MINBATCHTIMEOUT"):
+        if model.batch_size == 0:
+            return b"ERR MINBATCHTIMEOUT specified without BATCHSIZE"
+        if model.min_batch_size == 0:
+            return b"ERR MINBATCHTIMEOUT specified without MINBATCHSIZE"
+    if not accept_number(b"MINBATCHTIMEOUT", cython.address(model.min_batch_timeout_ms)):
+        return b"ERR Invalid argument for MINBATCHTIMEOUT"
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def names_up_to(word: cython.p_const_char) -> cython.pointer(rai_names):
+    """Steps over the arguments before this keyword or BLOB, or all that are left, as names."""
+    global argv_at
+    first: cython.pointer(cython.pointer(RedisModuleString)) = argv_at
+    names: cython.pointer(rai_names)
+    name: cython.p_const_char
+    length: cython.size_t = 0
+    i: int64_t
+    while argv_at < argv_end and not is_word(argv_at[0], word) and not is_word(argv_at[0], b"BLOB"):
+        argv_at += 1
+    names = rai_names_new(argv_at - first)
+    for i in range(argv_at - first):
+        name = text_of(first[i], cython.address(length))
+        rai_names_set(names, i, name, length)
+    return names
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_modelset_signature(model: cython.pointer(rai_model)) -> cython.p_const_char:
+    """Steps over TF's INPUTS and OUTPUTS, which are not counted; NULL, or the error."""
+    inputs: cython.pointer(rai_names)
+    if next_is(b"BLOB"):
+        return b"ERR Insufficient arguments, INPUTS and OUTPUTS not specified"
+    if not accept(b"INPUTS"):
+        return b"ERR INPUTS not specified"
+    inputs = names_up_to(b"OUTPUTS")
+    if not accept(b"OUTPUTS"):
+        rai_names_free(inputs)
+        return b"ERR OUTPUTS not specified"
+    rai_model_set_names(model, inputs, names_up_to(b"BLOB"))
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_modelset_options(model: cython.pointer(rai_model)) -> cython.p_const_char:
+    """Parses what follows the tag in AI.MODELSET; NULL, or the error."""
+    global argv_at
+    error: cython.p_const_char = parse_modelset_batching(model)
+    if error == cython.NULL and argv_at >= argv_end:
+        error = b"ERR Insufficient arguments, missing model BLOB"
+    if error == cython.NULL and model.backend == RAI_TF:
+        error = parse_modelset_signature(model)
+    if error != cython.NULL:
+        return error
+    # For other backends anything may stand before BLOB, as in RedisAI.
+    while argv_at < argv_end and not is_word(argv_at[0], b"BLOB"):
+        argv_at += 1
+    if argv_at >= argv_end:
+        return b"ERR Insufficient arguments, missing model BLOB"
+    return parse_chunks(model)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def parse_model(
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     argc: cython.int,
+    deprecated: cython.bint,
     error: cython.pointer(cython.p_const_char),
 ) -> cython.pointer(rai_model):
-    """A new model from the arguments after the key; NULL with the error."""
+    """A new model from the arguments after the key of either command; NULL with the error."""
     global argv_at, argv_end
     length: cython.size_t = 0
     tag: cython.p_const_char
@@ -230,7 +338,7 @@ def parse_model(
         error[0] = b"ERR unsupported backend"
         return cython.NULL
     text = text_of(argv[1], cython.address(length))
-    if not is_device(text, length):
+    if not (is_modelset_device(argv[1], length) if deprecated else is_device(text, length)):
         error[0] = b"ERR Invalid DEVICE"
         return cython.NULL
     model = rai_model_new(RAI_MODEL, backend, text, length)
@@ -240,15 +348,30 @@ def parse_model(
         tag = RedisModule_StringPtrLen(argv_at[0], cython.address(length))
         rai_model_set_tag(model, tag, length)
         argv_at += 1
-    error[0] = parse_batching(model)
-    if error[0] == cython.NULL:
-        error[0] = parse_signature(model)
-    if error[0] == cython.NULL:
-        error[0] = parse_chunks(model)
+    error[0] = parse_modelset_options(model) if deprecated else parse_options(model)
     if error[0] == cython.NULL:
         return model
     rai_model_release(model)
     return cython.NULL
+
+
+# ---- the commands -----------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_and_store(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    deprecated: cython.bint,
+) -> cython.int:
+    error: cython.p_const_char = cython.NULL
+    model: cython.pointer(rai_model) = parse_model(argv + 2, argc - 2, deprecated, cython.address(error))
+    if model == cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    return store(ctx, argv, argc, model)
 
 
 @cython.cfunc
@@ -258,126 +381,22 @@ def modelstore(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI.MODELSTORE key backend device [options] BLOB chunk [chunk ...]"""
-    error: cython.p_const_char = cython.NULL
-    model: cython.pointer(rai_model)
     if argc < 6:
         return RedisModule_WrongArity(ctx)
-    model = parse_model(argv + 2, argc - 2, cython.address(error))
-    if model == cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
-    return store(ctx, argv, argc, model)
-
-
-# ---- AI.MODELGET -----------------------------------------------------------------------
-
-
-def chunk_count(blob: cython.pointer(rai_blob)) -> int64_t:
-    """How many chunks of MODEL_CHUNK_SIZE the blob is given out in: the last one may be empty."""
-    return blob.length // rai_config().model_chunk_size + 1
-
-
-def chunk_at(
-    blob: cython.pointer(rai_blob),
-    index: int64_t,
-    length: cython.pointer(cython.size_t),
-    owned: cython.pointer(cython.p_char),
-) -> cython.p_const_char:
-    """One of the ``chunk_count`` chunks; ``owned`` as in ``rai_blob_slice``."""
-    size: cython.size_t = rai_config().model_chunk_size
-    offset: cython.size_t = index * size
-    length[0] = size if index < chunk_count(blob) - 1 else blob.length - offset
-    return rai_blob_slice(blob, offset, length[0], owned)
+    return parse_and_store(ctx, argv, argc, False)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reply_with_blob(ctx: cython.pointer(RedisModuleCtx), blob: cython.pointer(rai_blob)) -> cython.void:
-    count: int64_t = chunk_count(blob)
-    length: cython.size_t = 0
-    owned: cython.p_char = cython.NULL
-    data: cython.p_const_char
-    i: int64_t
-    if count > 1:
-        RedisModule_ReplyWithArray(ctx, count)
-    for i in range(count):
-        data = chunk_at(blob, i, cython.address(length), cython.address(owned))
-        RedisModule_ReplyWithStringBuffer(ctx, data, length)
-        RedisModule_Free(owned)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def modelget(
+def modelset(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI.MODELGET key [META] [BLOB]; unknown words are ignored, as RedisAI does."""
-    error: cython.p_const_char = cython.NULL
-    meta: cython.bint = False
-    blob: cython.bint = False
-    at: cython.int
-    model: cython.pointer(rai_model)
-    if argc < 2 or argc > 4:
+    """AI.MODELSET key backend device [options] BLOB chunk [chunk ...]"""
+    if argc < 4:
         return RedisModule_WrongArity(ctx)
-    model = find_model(ctx, argv[1], cython.address(error))
-    if model == cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
-    for at in range(2, argc):
-        meta = meta or is_word(argv[at], b"META")
-        blob = blob or is_word(argv[at], b"BLOB")
-    if blob and not meta:
-        reply_with_blob(ctx, model.blob)
-        return REDISMODULE_OK
-    if not meta:
-        blob = True
-    RedisModule_ReplyWithArray(ctx, 18 if blob else 16)
-    reply_with_text(ctx, b"backend", rai_backend_name(model.backend))
-    reply_with_text(ctx, b"device", model.device)
-    reply_with_bytes(ctx, b"tag", model.tag.data, model.tag.length)
-    reply_with_number(ctx, b"batchsize", model.batch_size)
-    reply_with_number(ctx, b"minbatchsize", model.min_batch_size)
-    reply_with_names(ctx, b"inputs", model.inputs)
-    reply_with_names(ctx, b"outputs", model.outputs)
-    reply_with_number(ctx, b"minbatchtimeout", model.min_batch_timeout_ms)
-    if blob:
-        RedisModule_ReplyWithStringBuffer(ctx, b"blob", 4)
-        reply_with_blob(ctx, model.blob)
-    return REDISMODULE_OK
-
-
-# ---- AI.MODELDEL and AI._MODELSCAN --------------------------------------------------------
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def modeldel(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.int:
-    """AI.MODELDEL key"""
-    error: cython.p_const_char = cython.NULL
-    if argc != 2:
-        return RedisModule_WrongArity(ctx)
-    if find_model(ctx, argv[1], cython.address(error)) == cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
-    return delete(ctx, argv[1], rai_types.model)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def modelscan(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.int:
-    """AI._MODELSCAN: [key, tag] of every model in the selected database (Q1, Q33)"""
-    if argc != 1:
-        return RedisModule_WrongArity(ctx)
-    RedisModule_Log(ctx, b"warning", b"MODELSCAN is experimental and might be removed in future versions")
-    return scan(ctx, RAI_MODEL)
+    return parse_and_store(ctx, argv, argc, True)
 
 
 rai_handlers.modelstore = modelstore
-rai_handlers.modelget = modelget
-rai_handlers.modeldel = modeldel
-rai_handlers.modelscan = modelscan
+rai_handlers.modelset = modelset

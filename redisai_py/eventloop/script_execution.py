@@ -36,6 +36,7 @@ from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_intege
 from cython.cimports.redisai_py.eventloop.execution import (
     cannot_wait,
     finish_execution,
+    reply_to_execution,
     reply_with_cannot_wait,
     take_inputs,
     unexpected,
@@ -123,7 +124,7 @@ def measure_scope(
     at: cython.p_int,
     words: cython.p_longlong,
 ) -> cython.p_const_char:
-    """Finds the words of the scope whose keyword is at ``at``: where they begin, and how many they are; or the error."""
+    """Finds the words of the scope whose keyword is at ``at``: their place and number. NULL, or the error."""
     left: cython.int = argc - at[0] - 1  # arguments behind the keyword
     is_count: cython.bint
     if scope == KEYS and left > 0 and is_hash_tag(argv[at[0] + 1]):  # the older form, without a count
@@ -164,9 +165,7 @@ def parse_timeout(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def parse_scopes(
-    argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.p_const_char:
+def parse_scopes(argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int) -> cython.p_const_char:
     """Parses everything from argv[3] on; NULL, or the error."""
     global list_count, timeout_ms
     at: cython.int = 3
@@ -230,9 +229,7 @@ def report_scopes(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def names_of(
-    argv: cython.pointer(cython.pointer(RedisModuleString)), scope: cython.int
-) -> cython.pointer(rai_names):
+def names_of(argv: cython.pointer(cython.pointer(RedisModuleString)), scope: cython.int) -> cython.pointer(rai_names):
     """Copies of a scope's words, which may hold any bytes; NULL for none."""
     i: int64_t
     length: cython.size_t = 0
@@ -250,9 +247,9 @@ def names_of(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def new_call(
-    ctx: cython.pointer(RedisModuleCtx), function: cython.pointer(RedisModuleString)
-) -> cython.pointer(rai_call):
+def new_call(ctx: cython.pointer(RedisModuleCtx), function: cython.pointer(RedisModuleString)) -> cython.pointer(
+    rai_call
+):
     length: cython.size_t = 0
     name: cython.p_const_char = text_of(function, cython.address(length))
     return rai_call_new(ctx, name, length)
@@ -276,9 +273,7 @@ def take_lists(
     words: cython.longlong = 0
     if list_count == 0:
         return True
-    job.call.list_lengths = cython.cast(
-        cython.pointer(int64_t), RedisModule_Calloc(list_count, cython.sizeof(int64_t))
-    )
+    job.call.list_lengths = cython.cast(cython.pointer(int64_t), RedisModule_Calloc(list_count, cython.sizeof(int64_t)))
     job.call.list_count = list_count
     while list < list_count:
         scope = scope_of(argv[at])
@@ -291,16 +286,6 @@ def take_lists(
             list += 1
         at += cython.cast(cython.int, words)
     return True
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_to_scriptexecute(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.int:
-    job: cython.pointer(rai_job) = rai_job_of_context(ctx)
-    return finish_execution(ctx, argv + job.first_output, job)
 
 
 @cython.cfunc
@@ -338,7 +323,7 @@ def scriptexecute(
     job.call.args = names_of(argv, ARGS)
     job.first_output = first[OUTPUTS]
     job.timeout_ms = timeout_ms
-    rai_job_submit_execution(ctx, job, reply_to_scriptexecute)
+    rai_job_submit_execution(ctx, job, reply_to_execution)
     return REDISMODULE_OK
 
 
@@ -353,7 +338,7 @@ def parse_sections(
     argc: cython.int,
     names: cython.pointer(cython.pointer(RedisModuleString)),
 ) -> cython.p_const_char:
-    """Parses everything from argv[3] on; ``names`` receives the inputs and, behind them, the outputs. NULL, or the error.
+    """Parses everything from argv[3] on; ``names`` receives the inputs, then the outputs. NULL, or the error.
 
     ``$``, where the variadic part begins, is only a separator.
     """

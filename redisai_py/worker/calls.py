@@ -51,7 +51,8 @@ class Redis:
             lib.rai_call_free_reply(protocol)
         if isinstance(reply, CommandError):
             raise reply
-        return reply
+        value: Reply = reply
+        return value
 
     def run_model(self, call: Call, key: bytes, inputs: list[Any], output_count: int, run: Run) -> Outputs:
         """Runs the model at a key on this thread: not batched, and not counted in its statistics."""
@@ -97,7 +98,8 @@ def loaded_session(model: Any) -> Any:
         time.sleep(LOAD_POLL)
     if model.state == lib.RAI_MODEL_FAILED:
         raise BackendError(text(model.error))
-    return native.session_of(address(model)).session
+    loaded: Any = native.session_of(address(model))
+    return loaded.session
 
 
 def wrong_count(model: Any, what: str, expected: int, given: int) -> str:

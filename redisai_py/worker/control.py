@@ -11,8 +11,8 @@ from typing import Any
 from redisai_py.backend import BackendError, ScriptSource, Source
 
 from . import backends, native
-from .core import address, ffi, lib, log, text
 from .calls import Redis
+from .core import address, ffi, lib, log, text
 from .errors import error_text
 from .models import LoadedModel
 
@@ -96,12 +96,16 @@ def create_model(model: Any) -> Any:
 
 def create_script(script: Any) -> Any:
     """A script's session; its source ends at the first NUL."""
+    name = backends.NAMES[script.backend]
+    load_script = getattr(backends.get(name), "load_script", None)
+    if load_script is None:
+        raise BackendError(f"ERR the backend that was loaded for {name} has no scripts")
     source = ScriptSource(
         text=join(script.blob).split(b"\0", 1)[0].decode(errors="replace"),
         device=text(script.device),
         entry_points=tuple(names(script.inputs)),
     )
-    return backends.get(backends.NAMES[script.backend]).load_script(source, redis)
+    return load_script(source, redis)
 
 
 def join(blob: Any) -> bytes:

@@ -229,7 +229,6 @@ def signature_of(tensor: cython.pointer(rai_tensor)) -> tuple:
 
 @cython.cfunc
 def names_of(names: cython.pointer(rai_names)) -> list:
-    i: int64_t
     if names == cython.NULL:
         return []
     return [names.items[i].data[: names.items[i].length] for i in range(names.count)]
@@ -260,7 +259,6 @@ class Call:
     @property
     def lists(self) -> list:
         """How many of the last inputs belong to each list of LIST_INPUTS."""
-        i: int64_t
         return [self.call.list_lengths[i] for i in range(self.call.list_count)]
 
     @property

@@ -17,9 +17,11 @@ COMMANDS = {
     "ai.tensorset": (WRITE_OOM, (1, 1, 1)),
     "ai.tensorget": ({"readonly"}, (1, 1, 1)),
     "ai.modelstore": (WRITE_OOM, (1, 1, 1)),
+    "ai.modelset": (WRITE_OOM, (1, 1, 1)),
     "ai.modelget": ({"readonly"}, (1, 1, 1)),
     "ai.modeldel": ({"write"}, (1, 1, 1)),
     "ai.modelexecute": (WRITE_OOM | {GETKEYS}, (4, 4, 1)),
+    "ai.modelrun": (WRITE_OOM | {GETKEYS}, (3, 3, 1)),
     "ai._modelscan": ({"readonly"}, (0, 0, 0)),
     "ai.info": ({"readonly"}, (1, 1, 1)),
     "ai.config": ({"write"}, (0, 0, 0)),
@@ -49,8 +51,14 @@ GETKEYS_EXAMPLES = [
     ((EXECUTE, "m", "INPUTS", 2**62, "a", "OUTPUTS", 1, "c"), ["m"]),
     ((EXECUTE, "m", "INPUTS", -5, "a", "OUTPUTS", 1, "c"), ["m"]),
     ((EXECUTE, "m", "INPUTS", 1, "a", "OUTPUTS", 2**62, "c"), ["m"]),
+    (("AI.MODELRUN", "m", "INPUTS", "a", "b", "OUTPUTS", "c"), ["m", "a", "b", "c"]),
+    (("AI.MODELRUN", "m", "timeout", 5, "inputs", "a", "outputs", "c", "d"), ["m", "a", "c", "d"]),
+    (("AI.MODELRUN", "m", "any", "a", "b", "c"), ["m", "a", "b", "c"]),
+    (("AI.MODELRUN", "m", "INPUTS", "a", "OUTPUTS", "OUTPUTS", "c"), ["m", "a", "OUTPUTS", "c"]),
+    (("AI.MODELRUN", "m", "TIMEOUT"), ["m"]),
     (("AI.TENSORSET", "k", "FLOAT", 1), ["k"]),
     (("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", "x"), ["m"]),
+    (("AI.MODELSET", "m", "ONNX", "CPU", "BLOB", "x"), ["m"]),
 ]
 
 

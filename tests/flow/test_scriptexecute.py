@@ -401,16 +401,18 @@ def test_a_request_that_waited_too_long(script: Wire, server: Server) -> None:
     assert done == [OK] * 3
 
 
-def test_getkeys(script: Wire) -> None:
-    assert script("COMMAND", "GETKEYS", "AI.SCRIPTEXECUTE", "s", "f", "KEYS", 1, "k", "ARGS", 2, "a", "b", "INPUTS", 1,
-                  "i", "OUTPUTS", 2, "o", "p", "TIMEOUT", 5) == [b"s", b"k", b"i", b"o", b"p"]  # fmt: skip
-    assert script("COMMAND", "GETKEYS", "AI.SCRIPTEXECUTE", "s", "f", "INPUTS", 0, "LIST_INPUTS", 1, "l") == [
-        b"s",
-        b"l",
-    ]
-    assert script("COMMAND", "GETKEYS", "AI.SCRIPTEXECUTE", "s", "f", "INPUTS", 5, "i") == [b"s"]
-    assert script("COMMAND", "GETKEYS", "AI.SCRIPTRUN", "s", "f", "TIMEOUT", 5, "INPUTS", "i", "$", "j", "OUTPUTS", "o") == [
-        b"s", b"i", b"j", b"o"]  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        ("SCRIPTEXECUTE s f KEYS 1 k ARGS 2 a b INPUTS 1 i OUTPUTS 2 o p TIMEOUT 5", "s k i o p"),
+        ("SCRIPTEXECUTE s f KEYS {tag} INPUTS 0 LIST_INPUTS 1 l", "s {tag} l"),
+        ("SCRIPTEXECUTE s f INPUTS 0", "s"),
+        ("SCRIPTEXECUTE s f INPUTS 5 i", "s"),
+        ("SCRIPTRUN s f TIMEOUT 5 INPUTS i $ j OUTPUTS o", "s i j o"),
+    ],
+)
+def test_every_key_is_reported(wire: Wire, command: str, keys: str) -> None:
+    assert wire("COMMAND", "GETKEYS", *f"AI.{command}".split()) == [key.encode() for key in keys.split()]
 
 
 def test_concurrent_scripts(script: Wire, server: Server) -> None:
