@@ -28,9 +28,7 @@ def print_check() -> int:
     rows.append(_row("module", lambda: str(locate.find_module())))
     complete = all(found for _, found, _ in rows)
     for backend in locate.BACKENDS:
-        version = locate.framework_version(backend)
-        hint = f"not installed: pip install 'redisai-py[{backend.extra}]'"
-        rows.append((backend.name, version is not None, version or hint))
+        rows.append((backend.name, *_backend(backend)))
     for name, found, text in rows:
         print(f"{'ok' if found else '--'}  {name:<12}  {text}")
     return 0 if complete else 1
@@ -39,6 +37,14 @@ def print_check() -> int:
 def _redis_server() -> str:
     path = locate.find_redis_server()
     return f"{locate.redis_version(path)} ({path})"
+
+
+def _backend(backend: locate.Backend) -> tuple[bool, str]:
+    entry_point = locate.find_entry_point(backend.name)
+    if entry_point is not None:
+        return True, f"{entry_point.value} (entry point of {entry_point.dist.name if entry_point.dist else '?'})"
+    version = locate.framework_version(backend)
+    return version is not None, version or f"needs {backend.framework}; {backend.remedy}"
 
 
 def _row(name: str, look: Callable[[], str]) -> tuple[str, bool, str]:

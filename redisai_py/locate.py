@@ -29,19 +29,33 @@ class LocateError(Exception):
 
 @dataclass(frozen=True)
 class Backend:
-    """One framework: its name in commands, the pip distributions that provide it, and our extra."""
+    """One framework: its name in commands, what it is called, the pip distributions that provide it, and our extra."""
 
     name: str
+    framework: str
     distributions: tuple[str, ...]
     extra: str
 
+    @property
+    def remedy(self) -> str:
+        return f"pip install 'redisai-py[{self.extra}]'"
+
+    def is_missing(self, error: BaseException) -> bool:
+        """Whether an import failed because the framework is not installed."""
+        if not isinstance(error, ModuleNotFoundError) or error.name is None:
+            return False
+        return error.name.split(".")[0].replace("_", "-") in self.distributions
+
 
 BACKENDS = (
-    Backend("ONNX", ("onnxruntime", "onnxruntime-gpu"), "onnx"),
-    Backend("TORCH", ("torch",), "torch"),
-    Backend("TF", ("tensorflow", "tensorflow-cpu"), "tf"),
-    Backend("TFLITE", ("ai-edge-litert", "tflite-runtime"), "tflite"),
+    Backend("ONNX", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnx"),
+    Backend("TORCH", "PyTorch", ("torch",), "torch"),
+    Backend("TF", "TensorFlow", ("tensorflow", "tensorflow-cpu"), "tf"),
+    Backend("TFLITE", "LiteRT", ("ai-edge-litert", "tflite-runtime"), "tflite"),
 )
+
+# What other distributions declare to serve one of these names instead of us.
+ENTRY_POINTS = "redisai_py.backends"
 
 
 def find_module(environ: Mapping[str, str] = os.environ) -> Path:
@@ -143,3 +157,9 @@ def framework_version(backend: Backend) -> str | None:
         except metadata.PackageNotFoundError:
             continue
     return None
+
+
+def find_entry_point(name: str) -> metadata.EntryPoint | None:
+    """The entry point of an installed distribution that serves a backend name; the first of several."""
+    found = [entry for entry in metadata.entry_points(group=ENTRY_POINTS) if entry.name.upper() == name]
+    return found[0] if found else None

@@ -1,15 +1,17 @@
-"""Finding and importing backends by RedisAI's path rules (spec/backends.md, section 1)."""
+"""Finding and importing backends: RedisAI's path rules (spec/backends.md, section 1), and entry points."""
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from redisai_py.backend import Options
+from redisai_py.locate import BACKENDS, find_entry_point
 
 from .core import ffi, lib, log, settings, text
 
@@ -26,7 +28,11 @@ _loaded: dict[str, Any] = {}
 
 
 class BackendLoadError(Exception):
-    """A backend that cannot be loaded; the text says why."""
+    """A backend that cannot be loaded; the text says why, ``remedy`` what to do about it, if that is known."""
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 def find_file(path: str) -> Path:
@@ -82,22 +88,53 @@ def options(backend: str) -> Options:
     )
 
 
+def class_of_file(file: Path, backend: str, stated: str) -> Any:
+    """The class Backend of a file, which was stated as such."""
+    module = import_file(file)
+    if not hasattr(module, "Backend"):
+        log("warning", f"Backend does not export Backend. {backend} backend was not loaded from {stated}")
+        raise BackendLoadError(f"{file} defines no class Backend")
+    return module.Backend
+
+
+def class_of_entry_point(entry_point: EntryPoint) -> Any:
+    """The class that an entry point names, or the class Backend of the module that it names."""
+    named = entry_point.load()
+    return named.Backend if isinstance(named, ModuleType) else named
+
+
+def remedy_of(error: BaseException, backend: str) -> str:
+    """What to do about a framework that is not installed; empty for every other error."""
+    if isinstance(error, BackendLoadError):
+        return error.remedy
+    (known,) = [known for known in BACKENDS if known.name == backend]
+    return f"{backend} needs {known.framework}; {known.remedy}" if known.is_missing(error) else ""
+
+
 def load(backend: str, path: str | None) -> None:
-    """Loads a backend, from its default path when ``path`` is None; raises BackendLoadError."""
+    """Loads a backend; raises BackendLoadError.
+
+    Without a path an installed entry point serves the name, or else the default path.
+    """
     if backend in _loaded:
         log("warning", f"Could not load {backend} backend: backend already loaded")
         raise BackendLoadError("backend already loaded")
+    entry_point = find_entry_point(backend) if path is None else None
     where = path if path is not None else DEFAULT_PATHS[backend]
+    if entry_point is not None:
+        where = f"entry point {entry_point.value}"
     try:
-        file = find_file(where)
-        module = import_file(file)
-        if not hasattr(module, "Backend"):
-            log("warning", f"Backend does not export Backend. {backend} backend was not loaded from {where}")
-            raise BackendLoadError(f"{file} defines no class Backend")
-        instance = module.Backend(options(backend))
+        if entry_point is not None:
+            origin, create = where, class_of_entry_point(entry_point)
+        else:
+            file = find_file(where)
+            origin, create = str(file), class_of_file(file, backend, where)
+        instance = create(options(backend))
     except BaseException as error:
-        log("warning", f"Could not load {backend} backend from {where}: {type(error).__name__}: {error}")
-        raise BackendLoadError(str(error)) from error
+        remedy = remedy_of(error, backend)
+        reason = f"{type(error).__name__}: {error}" + (f" ({remedy})" if remedy else "")
+        log("warning", f"Could not load {backend} backend from {where}: {reason}")
+        raise BackendLoadError(str(error), remedy) from error
     finally:
         lib.rai_exit_quickly()  # the framework has registered destructors: go before them
     _loaded[backend] = instance
@@ -105,11 +142,11 @@ def load(backend: str, path: str | None) -> None:
     version = str(instance.version).encode()[:63]
     ffi.memmove(info.version, version + b"\0", len(version) + 1)
     info.loaded = 1
-    log("notice", f"{backend} backend loaded from {file}")
+    log("notice", f"{backend} backend loaded from {origin}")
 
 
 def get(backend: str) -> Any:
-    """The backend, loaded from its default path if need be; raises BackendLoadError."""
+    """The backend, loaded if need be; raises BackendLoadError."""
     if backend not in _loaded:
         log("warning", f"backend {backend} not loaded, will try loading default backend")
         load(backend, None)

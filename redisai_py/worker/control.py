@@ -63,11 +63,16 @@ def load_model(job: Any) -> None:
             raise BackendError("ERR the client is gone")
         loaded = create(model)
     except BaseException as error:
-        text = COULD_NOT_LOAD if isinstance(error, backends.BackendLoadError) else error_text(error)
+        text = could_not_load(error) if isinstance(error, backends.BackendLoadError) else error_text(error)
         fail(job, text)
         native.publish_failure(address(model), text)
     else:
         native.publish(address(model), loaded)
+
+
+def could_not_load(error: backends.BackendLoadError) -> bytes:
+    """RedisAI's text, and, when a framework is not installed, what to do about it."""
+    return COULD_NOT_LOAD + (f": {error.remedy}".encode() if error.remedy else b"")
 
 
 def create(model: Any) -> LoadedModel:

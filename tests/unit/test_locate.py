@@ -73,3 +73,26 @@ def test_frameworks_are_not_imported() -> None:
     for backend in locate.BACKENDS:
         locate.framework_version(backend)
     assert not {"torch", "tensorflow", "ai_edge_litert", "tflite_runtime"} & (set(sys.modules) - before)
+
+
+def test_entry_points_are_found_by_the_name_of_the_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    information = tmp_path / "other_torch-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: other-torch\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[{locate.ENTRY_POINTS}]\ntorch = other_torch:Engine\n")
+    assert locate.find_entry_point("TORCH") is None
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = locate.find_entry_point("TORCH")
+    assert found is not None
+    assert found.value == "other_torch:Engine"
+    assert locate.find_entry_point("ONNX") is None
+
+
+@pytest.mark.parametrize(
+    ("backend", "module", "missing"),
+    [("TORCH", "torch", True), ("TFLITE", "ai_edge_litert.interpreter", True), ("TF", "torch", False)],
+)
+def test_a_missing_framework_is_told_from_other_failures(backend: str, module: str, missing: bool) -> None:
+    (known,) = [known for known in locate.BACKENDS if known.name == backend]
+    assert known.is_missing(ModuleNotFoundError(f"No module named {module!r}", name=module)) == missing
+    assert not known.is_missing(ImportError(module, name=module))
