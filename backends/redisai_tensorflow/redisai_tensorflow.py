@@ -119,7 +119,7 @@ class Session:
         return results
 
     def _retry(self, tensors: list[Any], error: Exception, control: Control, run: Run) -> Outputs | Exception:
-        """What a failed run leads to: its error, or a run in a new session, if this one was ended for another's sake."""
+        """What a failed run leads to: its error, or another run, if its session was ended for another one's sake."""
         engine = control.engine
         if isinstance(error, BufferError):  # a STRING tensor for another dtype: TensorFlow has the words for it
             call, tensors = engine.call, list(map(as_array, tensors))

@@ -150,5 +150,3 @@ def restores(node: Any, nodes: dict[str, Any], library: operations.Library, file
     operations.check((inner for inner in function.node_def if inner.op != "RestoreV2"), {})
     given = [node_of(reference) for reference in node.input]
     return all(name == filename or nodes[name].op in HANDLES for name in given)
-
-

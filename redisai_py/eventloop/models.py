@@ -42,7 +42,7 @@ from cython.cimports.core import (
     rai_types,
 )
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.libc.string import strlen
+from cython.cimports.libc.string import memcmp, memcpy, strlen
 from cython.cimports.posix.strings import strncasecmp
 from cython.cimports.redis_api import (
     REDISMODULE_CTX_FLAGS_DENY_BLOCKING,
@@ -92,6 +92,7 @@ TRUSTED_FLAGS = cython.declare(cython.int, REDISMODULE_CTX_FLAGS_LOADING | REDIS
 # loop is one thread, so one cursor serves all commands.
 argv_at = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
 argv_end = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
+trusted = cython.declare(cython.bint, False)  # they come from an AOF or our master
 
 
 @cython.cfunc
@@ -173,14 +174,44 @@ def parse_batching(model: cython.pointer(rai_model)) -> cython.p_const_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def states_its_signature() -> cython.bint:
+    """Whether BLOB comes next, with chunks that begin as a zip, gzip or tar file does."""
+    head: cython.char[262]
+    filled: cython.size_t = 0
+    length: cython.size_t = 0
+    at: cython.pointer(cython.pointer(RedisModuleString)) = argv_at + 1
+    chunk: cython.p_const_char
+    if not is_word(argv_at[0], b"BLOB"):
+        return False
+    while at < argv_end and filled < 262:
+        chunk = RedisModule_StringPtrLen(at[0], cython.address(length))
+        if length > 262 - filled:
+            length = 262 - filled
+        memcpy(head + filled, chunk, length)
+        filled += length
+        at += 1
+    return (
+        (filled >= 4 and memcmp(head, b"PK\x03\x04", 4) == 0)
+        or (filled >= 2 and memcmp(head, b"\x1f\x8b", 2) == 0)
+        or (filled == 262 and memcmp(head + 257, b"ustar", 5) == 0)
+        # What we rewrote into an AOF before the names were known.
+        or trusted
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def parse_signature(model: cython.pointer(rai_model)) -> cython.p_const_char:
-    """Steps over INPUTS and OUTPUTS, which TF needs and the others refuse; NULL, or the error."""
+    """Steps over INPUTS and OUTPUTS, which TF graphs need and other backends refuse; NULL, or the error."""
     error: cython.p_const_char = cython.NULL
     inputs: cython.pointer(rai_names)
     outputs: cython.pointer(rai_names) = cython.NULL
     if model.backend != RAI_TF:
         if is_word(argv_at[0], b"INPUTS"):
             return b"ERR INPUTS argument should not be specified for this backend"
+        return cython.NULL
+    if states_its_signature():
         return cython.NULL
     if not accept(b"INPUTS"):
         return b"ERR INPUTS not specified for TF"
@@ -347,13 +378,15 @@ def modelstore(
     error: cython.p_const_char = cython.NULL
     model: cython.pointer(rai_model)
     job: cython.pointer(rai_job)
-    flags: cython.int
+    flags: cython.int = RedisModule_GetContextFlags(ctx)
+    global trusted
     if argc < 6:
         return RedisModule_WrongArity(ctx)
+    trusted = flags & TRUSTED_FLAGS != 0
     model = parse_model(argv + 2, argc - 2, cython.address(error))
+    trusted = False
     if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    flags = RedisModule_GetContextFlags(ctx)
     if flags & TRUSTED_FLAGS:
         # An AOF or our master: it was accepted before, so it is installed at once.
         if finish_store(ctx, argv, argc, model, cython.NULL) == REDISMODULE_OK and model.queue != cython.NULL:
