@@ -109,7 +109,7 @@ def string_lengths() -> bytes:
         x = input_of("x", tf.string)
         tf.strings.length(x, name="y")
         tf.strings.join([x, "!"], name="z")
-        tf.strings.reduce_join(x, separator=",", name="s")
+        tf.identity(tf.strings.reduce_join(x, separator=","), name="s")
 
     return graph(build)
 

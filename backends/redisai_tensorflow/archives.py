@@ -72,8 +72,8 @@ def members(blob: bytes) -> Iterator[Member]:
                 if kind not in (0, 4, 8):
                     raise not_plain(entry.filename)
                 if not entry.is_dir():
-                    with archive.open(entry) as content:
-                        yield entry.filename, entry.file_size, content
+                    with archive.open(entry) as opened:
+                        yield entry.filename, entry.file_size, opened
         return
     with tarfile.open(fileobj=source, mode="r|gz" if blob.startswith(GZIP) else "r|") as archive:
         for member in archive:

@@ -10,6 +10,7 @@ unless it stands in one of the lists below.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from tensorflow.core.framework import types_pb2
@@ -69,8 +70,12 @@ _FusedBatchNormEx _FusedConv2D _FusedDepthwiseConv2dNative _FusedMatMul
 NAMED = frozenset((TEXT + STATE + OTHERS).split())
 
 
-def is_allowed(name: str, definition: Any) -> bool:
-    """Whether a registered operation may be in a graph."""
+@cache
+def is_allowed(name: str) -> bool | None:
+    """Whether an operation may be in a graph; None when TensorFlow does not have it."""
+    definition = op_def_registry.get(name)
+    if definition is None:
+        return None
     if name in NAMED:
         return True
     if name.startswith("_") or "Dataset" in name or definition.is_stateful:
@@ -110,10 +115,10 @@ def check(nodes: Iterable[Node], library: Library, may_restore: Callable[[Node],
                 reached.update(functions_of(node))
                 continue
             called = list(functions_of(node))
-            definition = op_def_registry.get(node.op)
-            if definition is None:
+            allowed = is_allowed(node.op)
+            if allowed is None:
                 called.append(node.op)
-            elif not is_allowed(node.op, definition):
+            elif not allowed:
                 raise refusal(node.op)
             for name in called:
                 if name not in library:

@@ -121,8 +121,8 @@ class Session:
     def _retry(self, tensors: list[Any], error: Exception, control: Control, run: Run) -> Outputs | Exception:
         """What a failed run leads to: its error, or another run, if its session was ended for another one's sake."""
         engine = control.engine
-        if isinstance(error, BufferError):  # a STRING tensor for another dtype: TensorFlow has the words for it
-            call, tensors = engine.call, list(map(as_array, tensors))
+        if self._as_input is not as_array and any(getattr(tensor, "is_string", False) for tensor in tensors):
+            call, tensors = engine.call, list(map(as_array, tensors))  # TensorFlow has the words for a wrong dtype
         elif not engine.ended:
             return BackendError(str(error))
         else:
