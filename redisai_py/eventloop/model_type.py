@@ -279,9 +279,10 @@ def load_model(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython
 def rewrite_model(
     io: cython.pointer(RedisModuleIO), key: cython.pointer(RedisModuleString), value: cython.p_void
 ) -> cython.void:
-    """AI.MODELSTORE with all options; INPUTS and OUTPUTS for TF only."""
+    """AI.MODELSTORE with all options; INPUTS and OUTPUTS for TF only, and when they are known."""
     model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
-    names: int64_t = 4 + model.inputs.count + model.outputs.count if model.backend == RAI_TF else 0
+    named: cython.bint = model.backend == RAI_TF and model.inputs.count > 0 and model.outputs.count > 0
+    names: int64_t = 4 + model.inputs.count + model.outputs.count if named else 0
     chunks: int64_t = chunk_count(model.blob)
     words: cython.pointer(cython.pointer(RedisModuleString)) = new_strings(names + 1 + chunks)
     at: int64_t = 0
@@ -289,7 +290,7 @@ def rewrite_model(
     length: cython.size_t = 0
     owned: cython.p_char = cython.NULL
     data: cython.p_const_char
-    if model.backend == RAI_TF:
+    if named:
         at = add_names(words, at, b"INPUTS", model.inputs)
         at = add_names(words, at, b"OUTPUTS", model.outputs)
     words[at] = RedisModule_CreateString(cython.NULL, b"BLOB", 4)

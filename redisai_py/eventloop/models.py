@@ -24,6 +24,7 @@ from cython.cimports.core import (
     rai_names_set,
 )
 from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.string import memcmp, memcpy
 from cython.cimports.posix.strings import strncasecmp
 from cython.cimports.redis_api import (
     RedisModule_ReplyWithError,
@@ -33,7 +34,7 @@ from cython.cimports.redis_api import (
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_loose_integer, text_of
-from cython.cimports.redisai_py.eventloop.storing import store
+from cython.cimports.redisai_py.eventloop.storing import is_trusted, store
 
 LONGEST_DEVICE = cython.declare(cython.size_t, 9)
 LONGEST_MODELSET_DEVICE = cython.declare(cython.size_t, 10)
@@ -45,6 +46,7 @@ LONGEST_MODELSET_DEVICE = cython.declare(cython.size_t, 10)
 # loop is one thread, so one cursor serves all commands.
 argv_at = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
 argv_end = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
+trusted = cython.declare(cython.bint, False)  # they come from an AOF or our master
 
 
 @cython.cfunc
@@ -126,14 +128,44 @@ def parse_batching(model: cython.pointer(rai_model)) -> cython.p_const_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def states_its_signature() -> cython.bint:
+    """Whether BLOB comes next, with chunks that begin as a zip, gzip or tar file does."""
+    head: cython.char[262]
+    filled: cython.size_t = 0
+    length: cython.size_t = 0
+    at: cython.pointer(cython.pointer(RedisModuleString)) = argv_at + 1
+    chunk: cython.p_const_char
+    if not is_word(argv_at[0], b"BLOB"):
+        return False
+    while at < argv_end and filled < 262:
+        chunk = RedisModule_StringPtrLen(at[0], cython.address(length))
+        if length > 262 - filled:
+            length = 262 - filled
+        memcpy(head + filled, chunk, length)
+        filled += length
+        at += 1
+    return (
+        (filled >= 4 and memcmp(head, b"PK\x03\x04", 4) == 0)
+        or (filled >= 2 and memcmp(head, b"\x1f\x8b", 2) == 0)
+        or (filled == 262 and memcmp(head + 257, b"ustar", 5) == 0)
+        # What we rewrote into an AOF before the names were known.
+        or trusted
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def parse_signature(model: cython.pointer(rai_model)) -> cython.p_const_char:
-    """Steps over INPUTS and OUTPUTS, which TF needs and the others refuse; NULL, or the error."""
+    """Steps over INPUTS and OUTPUTS, which TF graphs need and other backends refuse; NULL, or the error."""
     error: cython.p_const_char = cython.NULL
     inputs: cython.pointer(rai_names)
     outputs: cython.pointer(rai_names) = cython.NULL
     if model.backend != RAI_TF:
         if is_word(argv_at[0], b"INPUTS"):
             return b"ERR INPUTS argument should not be specified for this backend"
+        return cython.NULL
+    if states_its_signature():
         return cython.NULL
     if not accept(b"INPUTS"):
         return b"ERR INPUTS not specified for TF"
@@ -367,8 +399,11 @@ def parse_and_store(
     argc: cython.int,
     deprecated: cython.bint,
 ) -> cython.int:
+    global trusted
     error: cython.p_const_char = cython.NULL
-    model: cython.pointer(rai_model) = parse_model(argv + 2, argc - 2, deprecated, cython.address(error))
+    model: cython.pointer(rai_model)
+    trusted = is_trusted(ctx)
+    model = parse_model(argv + 2, argc - 2, deprecated, cython.address(error))
     if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
     return store(ctx, argv, argc, model)

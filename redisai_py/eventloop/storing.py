@@ -67,6 +67,11 @@ IN_PLACE_FLAGS = cython.declare(
 TRUSTED_FLAGS = cython.declare(cython.int, REDISMODULE_CTX_FLAGS_LOADING | REDISMODULE_CTX_FLAGS_REPLICATED)
 
 
+def is_trusted(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
+    """Whether the command comes from an AOF or from our master: it was accepted before."""
+    return (RedisModule_GetContextFlags(ctx) & TRUSTED_FLAGS) != 0
+
+
 def load_in_background(model: cython.pointer(rai_model)) -> cython.void:
     """Has a worker create the session of a value that is in the keyspace already."""
     model.queue = rai_queue_of_device(model.device)
@@ -131,17 +136,15 @@ def store(
     model: cython.pointer(rai_model),
 ) -> cython.int:
     """Loads a parsed value and stores it at argv[1]; takes over the caller's reference."""
-    flags: cython.int = RedisModule_GetContextFlags(ctx)
     job: cython.pointer(rai_job)
-    if flags & TRUSTED_FLAGS:
-        # An AOF or our master: it was accepted before, so it is installed at once.
+    if is_trusted(ctx):
         if publish(ctx, argv, argc, model, cython.NULL) == REDISMODULE_OK and model.queue != cython.NULL:
             load_in_background(model)
         rai_model_release(model)
         return REDISMODULE_OK
     job = rai_job_new(RAI_JOB_LOAD, model, 0, 0)
     rai_model_release(model)  # the job has a reference
-    if flags & IN_PLACE_FLAGS:
+    if RedisModule_GetContextFlags(ctx) & IN_PLACE_FLAGS:
         # MULTI, Lua and calls of other modules cannot wait without the event loop.
         rai_job_run_in_place(job, rai_control_queue())
         publish(ctx, argv, argc, job.model, job.error)
