@@ -383,7 +383,7 @@ def test_outputs_are_stored_all_or_none(script: Wire) -> None:
 
 
 def test_a_request_that_waited_too_long(script: Wire, server: Server) -> None:
-    script("AI.TENSORSET", "n", "FLOAT", 1, "VALUES", 200000)
+    script("AI.TENSORSET", "n", "FLOAT", 1, "VALUES", 30000)
     done: list[object] = []
 
     def run_slowly() -> None:
