@@ -37,7 +37,10 @@ class Thread:
 
 def thread_of(run: Run, intra_op: int) -> Thread:
     """The settings of the worker thread that calls; made, and thereby applied, when it comes first."""
-    return run.state.get(Thread) or run.state.setdefault(Thread, Thread(intra_op))
+    thread: Thread | None = run.state.get(Thread)
+    if thread is None:
+        thread = run.state[Thread] = Thread(intra_op)
+    return thread
 
 
 class Wide:
