@@ -32,7 +32,9 @@ class Effects(NamedTuple):
 
 
 def effects(module: Any) -> Effects:
-    """The effects of ``forward``; what cannot be analysed counts as everything."""
+    """The effects of ``forward``; what cannot be analysed counts as everything, and what is not there as nothing."""
+    if not module._c._has_method("forward"):
+        return Effects(False, False, False)
     try:
         return analyse(module)
     except (RuntimeError, AttributeError):
@@ -101,6 +103,10 @@ def refuse_file_operators(module: Any) -> None:
     """Raises BackendError when any method of the module or of one inside it reads or writes files."""
     for inner in module.modules():
         for name in inner._c._method_names():
-            for node in nodes(inner._c._get_method(name).inlined_graph):
-                if node.kind() in FILE_OPERATORS:
-                    raise BackendError(USES_FILES)
+            check_graph(inner._c._get_method(name).inlined_graph)
+
+
+def check_graph(graph: Any) -> None:
+    """Raises BackendError for a graph, of a method or a function, that reads or writes files."""
+    if any(node.kind() in FILE_OPERATORS for node in nodes(graph)):
+        raise BackendError(USES_FILES)

@@ -14,10 +14,10 @@ import torch
 from redisai_py.backend import BackendError, Options, Outputs, Redis, Run, ScriptSource, Source, parse_device
 
 from . import archive
-from .graph import effects, refuse_file_operators
+from .graph import Effects, effects, refuse_file_operators
 from .scripts import Environment, ScriptSession
 from .tensors import to_arrays, to_torch
-from .threads import CORES, HEAVY, REST, TRIES, Thread, Wide
+from .threads import CORES, HEAVY, REST, TRIES, Wide, thread_of
 
 
 class Backend:
@@ -34,9 +34,12 @@ class Backend:
         device = find_device(source.device)
         archive.check(source.blob)
         self.set_inter_op_threads()
-        module = torch.jit.load(io.BytesIO(source.blob), map_location=device)
-        refuse_file_operators(module)
-        return Session(self, module, device)
+        with torch.inference_mode():  # its parameters are then spared the bookkeeping for gradients, in every run
+            module = load_module(source.blob, device)
+            found = effects(module)
+        if found.uses_autograd:
+            module = load_module(source.blob, device)
+        return Session(self, module, device, found)
 
     def load_script(self, source: ScriptSource, redis: Redis) -> ScriptSession:
         device = find_device(source.device)
@@ -55,6 +58,12 @@ class Backend:
             raise BackendError("Cannot set number of inter-op threads after parallel work has started") from None
 
 
+def load_module(blob: bytes, device: torch.device) -> Any:
+    module = torch.jit.load(io.BytesIO(blob), map_location=device)
+    refuse_file_operators(module)
+    return module
+
+
 def find_device(typed: str) -> torch.device:
     """The PyTorch device for a device as typed; raises BackendError."""
     kind, index = parse_device(typed)
@@ -68,7 +77,7 @@ def find_device(typed: str) -> torch.device:
 class Session:
     """A loaded model. A run cannot be ended: TorchScript has no means for it."""
 
-    def __init__(self, backend: Backend, module: Any, device: torch.device) -> None:
+    def __init__(self, backend: Backend, module: Any, device: torch.device, found: Effects) -> None:
         self.inputs, self.outputs = signature(module)
         self._output_count = len(self.outputs)
         self._forward = module.forward
@@ -79,7 +88,6 @@ class Session:
         self._seconds = 0.0  # of a run on one thread
         self._narrow_runs_to_go = 1
         self._slower_runs = 0
-        found = effects(module)
         self._inference = not found.uses_autograd
         self._lock = Lock() if found.has_state else None
         self._to_input: Any = to_torch
@@ -89,7 +97,7 @@ class Session:
             self._to_input = to_clone
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
-        thread = run.state.get(Thread) or run.state.setdefault(Thread, Thread(self._intra_op))
+        thread = thread_of(run, self._intra_op)
         wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
         started = monotonic()
         if wide:

@@ -14,10 +14,9 @@ import torch
 
 from redisai_py.backend import BackendError, Call, Outputs, Redis, Reply, Run, ScriptSource
 
-from .archive import FILE_OPERATORS, USES_FILES
-from .graph import AUTOGRAD, nodes
+from .graph import AUTOGRAD, check_graph, nodes
 from .tensors import to_array, to_arrays, to_torch
-from .threads import Thread
+from .threads import Thread, thread_of
 
 # ---- redis and redisAI in scripts ---------------------------------------------------
 #
@@ -136,7 +135,7 @@ class Environment:
     ) -> tuple[list[torch.Tensor], bytes]:
         call, run = self._current(), self.caller.run
         try:
-            arrays = [to_array(tensor) for tensor in inputs]
+            arrays = [to_array(tensor.contiguous()) for tensor in inputs]
             outputs = self._redis.run_model(call, bytes(key), arrays, count, run)
             return [to_torch(output).clone() for output in outputs], b""
         except Exception as error:
@@ -203,9 +202,8 @@ class Function:
     """
 
     def __init__(self, compiled: Any, is_entry_point: bool) -> None:
+        check_graph(compiled.inlined_graph)
         operators = list(nodes(compiled.inlined_graph))
-        if any(node.kind() in FILE_OPERATORS for node in operators):
-            raise BackendError(USES_FILES)
         self.name = compiled.name
         self.compiled = compiled
         self.writes_tensors = any(WRITES_TENSOR.search(node.schema()) for node in operators)
@@ -291,7 +289,7 @@ class ScriptSession:
         self._intra_op = intra_op
 
     def execute(self, requests: list[Call], run: Run) -> list[Outputs | Exception]:
-        thread = run.state.get(Thread) or run.state.setdefault(Thread, Thread(self._intra_op))
+        thread = thread_of(run, self._intra_op)
         caller = self._caller
         caller.run = run
         results: list[Outputs | Exception] = []

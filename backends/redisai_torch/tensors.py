@@ -50,7 +50,7 @@ def to_torch(tensor: Any) -> torch.Tensor:
 
 
 def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    """A result as a C-contiguous array, which shares the memory of a tensor that is contiguous and on the CPU.
+    """A result as an array, which shares the memory of a tensor that is on the CPU; the module copies it.
 
     Raises BackendError for a dtype that tensors of the module do not have; FLOAT16
     becomes an array that the module refuses with a text of its own.
@@ -59,9 +59,9 @@ def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
         raise BackendError(f"{REFUSED[tensor.dtype]} is not supported by dlpack")
     array: np.ndarray[Any, Any]
     try:
-        array = tensor.contiguous().numpy()
+        array = tensor.numpy()
     except (RuntimeError, TypeError):  # it is on a GPU, or a parameter, or lazily negated
-        array = tensor.detach().cpu().resolve_neg().contiguous().numpy()
+        array = tensor.detach().cpu().resolve_neg().numpy()
     return array
 
 

@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import torch
 
+from redisai_py.backend import Run
+
 CORES = len(os.sched_getaffinity(0))
 HEAVY = 2e-3  # seconds that a run takes on one core, to be worth several
 TRIES = 3  # runs in a row on several cores that were slower than on one, and end that
@@ -31,6 +33,14 @@ class Thread:
         torch.set_grad_enabled(False)
         torch.set_num_threads(intra_op or 1)
         self.inference_mode = torch.inference_mode()
+
+
+def thread_of(run: Run, intra_op: int) -> Thread:
+    """The settings of the worker thread that calls; made, and thereby applied, when it comes first."""
+    thread: Thread | None = run.state.get(Thread)
+    if thread is None:
+        thread = run.state[Thread] = Thread(intra_op)
+    return thread
 
 
 class Wide:
