@@ -277,7 +277,7 @@ def without_value(node: Any) -> None:
 
 
 def of_another_dtype(node: Any) -> None:
-    node.attr["dtype"].type = tf.uint4.as_datatype_enum
+    node.attr["dtype"].type = tf.int8.as_datatype_enum
 
 
 @pytest.mark.parametrize("change", [without_value, of_another_dtype])
