@@ -148,6 +148,16 @@ def renamed(blob: bytes, old: str, new: str) -> bytes:
     return bytes(made.SerializeToString())
 
 
+def with_functions_changed(blob: bytes, change: Callable[[Any], None]) -> bytes:
+    """A graph with something done to the constants in its functions."""
+    made = graph_pb2.GraphDef.FromString(blob)
+    for function in made.library.function:
+        for node in function.node_def:
+            if node.op == "Const":
+                change(node)
+    return bytes(made.SerializeToString())
+
+
 def run_graph(blob: bytes, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
     """What TensorFlow itself computes."""
     made = tf.Graph()

@@ -89,6 +89,42 @@ def is_allowed(name: str) -> bool | None:
     )
 
 
+KINDS = {"string": "s", "int": "i", "float": "f", "bool": "b"}  # of an attribute: as in OpDef, and as in AttrValue
+
+
+@cache
+def attributes(name: str) -> tuple[tuple[str, str, frozenset[int], bool], ...]:
+    """What the attributes of a registered operation must be like: (name, kind, allowed dtypes or none, needed)."""
+    return tuple(
+        (
+            attribute.name,
+            "list" if attribute.type.startswith("list(") else KINDS.get(attribute.type, attribute.type),
+            frozenset(attribute.allowed_values.list.type),
+            not attribute.HasField("default_value"),
+        )
+        for attribute in op_def_registry.get(name).attr
+    )
+
+
+def refuse_inconsistent(node: Node) -> None:
+    """Raises for a node whose attributes are not those of its operation.
+
+    In functions TensorFlow does not look at them, and ends the process when it
+    works with them later.
+    """
+    for name, kind, dtypes, needed in attributes(node.op):
+        valid = not needed
+        if name in node.attr:
+            value = node.attr[name]
+            valid = value.WhichOneof("value") in (kind, "placeholder")
+            if dtypes and kind in ("type", "list"):
+                valid = valid and dtypes.issuperset([value.type] if kind == "type" else value.list.type)
+        if not valid:
+            raise BackendError(f'Invalid GraphDef: node "{node.name}" ({node.op}) has no valid attribute "{name}"')
+    if node.op == "Const" and node.attr["dtype"].type != node.attr["value"].tensor.dtype:
+        raise BackendError(f'Invalid GraphDef: node "{node.name}" (Const) has a value of another dtype')
+
+
 def functions_of(node: Node) -> Iterator[str]:
     """The names of all functions that a node's attributes refer to."""
     pending = list(node.attr.values())
@@ -121,6 +157,8 @@ def check(nodes: Iterable[Node], library: Library, may_restore: Callable[[Node],
                 called.append(node.op)
             elif not allowed:
                 raise refusal(node.op)
+            else:
+                refuse_inconsistent(node)
             for name in called:
                 if name not in library:
                     raise BackendError(f'ERR unknown operation or function "{name}" in TF graph')

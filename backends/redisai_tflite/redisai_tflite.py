@@ -166,7 +166,7 @@ def create(backend: Backend, blob: bytes) -> Any:
     """The runtime's own interpreter, with its memory."""
     options: dict[str, Any] = {}
     if runtime.__name__.startswith("tensorflow"):
-        # Its default delegates run any TensorFlow operation, also those that read files.
+        # Its default delegates may run any TensorFlow operation, also those that read files.
         options["experimental_op_resolver_type"] = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = runtime.Interpreter(model_content=blob, num_threads=1, **options)

@@ -272,6 +272,21 @@ def test_an_operation_that_nobody_knows_is_refused(wire: Wire) -> None:
     assert_error(store(wire, blob, ["a", "b"], ["c"]), "ERR", "Unheard")
 
 
+def without_value(node: Any) -> None:
+    del node.attr["value"]
+
+
+def of_another_dtype(node: Any) -> None:
+    node.attr["dtype"].type = tf.int8.as_datatype_enum
+
+
+@pytest.mark.parametrize("change", [without_value, of_another_dtype])
+def test_broken_nodes_in_functions_are_refused(wire: Wire, change: Callable[[Any], None]) -> None:
+    """TensorFlow would end the server."""
+    blob = models.with_functions_changed(models.spin(), change)
+    assert_error(store(wire, blob, ["x"], ["y"]), "Invalid GraphDef", "Const")
+
+
 # ---- SavedModels -------------------------------------------------------------------------------
 
 
