@@ -10,7 +10,7 @@ from pathlib import Path
 
 from redisai_py import locate
 
-from . import scenarios_footprint, scenarios_latency, scenarios_models, scenarios_tensors
+from . import scenarios_footprint, scenarios_frameworks, scenarios_latency, scenarios_models, scenarios_tensors
 from .plan import Plan
 from .report import Report, describe_machine
 
@@ -18,6 +18,7 @@ SCENARIOS: dict[str, Callable[[Plan], None]] = {
     "footprint": scenarios_footprint.run,
     "tensors": scenarios_tensors.run,
     "models": scenarios_models.run,
+    "frameworks": scenarios_frameworks.run,
     "latency": scenarios_latency.run,
 }
 

@@ -1,7 +1,7 @@
-"""What the machine gives without a server: ``python -m tests.bench.plain_loop MODEL SHAPE MODE SECONDS``.
+"""What the machine gives without a server: ``python -m tests.bench.plain_loop BACKEND FILE SHAPE MODE SECONDS``.
 
-MODE ``default`` runs one session with default options from one thread; ``threads`` runs one thread per core, each with
-a session of its own on one core. Prints runs per second.
+MODE ``default`` runs the model with the framework's default options from one thread; ``threads`` runs one thread per
+core, each on one core with a session of its own. Prints runs per second.
 """
 
 from __future__ import annotations
@@ -12,58 +12,121 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .models import BenchModel
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 MODES = ("default", "threads")
 
+Array = np.ndarray[Any, Any]
+Run = Callable[[Array], object]
 
-def runs_per_second(path: str, shape: tuple[int, ...], mode: str, seconds: float) -> float:
-    """Runs the model with a random input until the time is over."""
+
+def _onnx(path: str, one_core: bool) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    if mode == "threads":
+    if one_core:
         options.intra_op_num_threads = 1
-    workers = len(os.sched_getaffinity(0)) if mode == "threads" else 1
-    sessions = [onnxruntime.InferenceSession(path, options) for _ in range(workers)]
-    feed = {"x": np.random.default_rng(1).standard_normal(shape, dtype=np.float32)}
-    for session in sessions:
-        session.run(None, feed)
+    session = onnxruntime.InferenceSession(path, options)
+    return lambda x: session.run(None, {"x": x})
+
+
+def _torch(path: str, one_core: bool) -> Run:
+    import torch
+
+    if one_core:
+        torch.set_num_threads(1)
+    module = torch.jit.load(path)
+
+    def run(x: Array) -> object:
+        with torch.inference_mode():
+            return module(torch.from_numpy(x)).numpy()
+
+    return run
+
+
+def _tf(path: str, one_core: bool) -> Run:
+    import tensorflow as tf
+
+    threads = 1 if one_core else 0
+    with tf.Graph().as_default() as graph:
+        definition = tf.compat.v1.GraphDef()
+        definition.ParseFromString(Path(path).read_bytes())
+        tf.import_graph_def(definition, name="")
+        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+        session = tf.compat.v1.Session(graph=graph, config=config)
+    prepared: Run = session.make_callable("y:0", ["x:0"])
+    return prepared
+
+
+def _tflite(path: str, one_core: bool) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(path, num_threads=1 if one_core else os.cpu_count())
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+
+    def run(x: Array) -> object:
+        interpreter.set_tensor(source, x)
+        interpreter.invoke()
+        return interpreter.get_tensor(target)
+
+    return run
+
+
+LOADERS: dict[str, Callable[[str, bool], Run]] = {"ONNX": _onnx, "TORCH": _torch, "TF": _tf, "TFLITE": _tflite}
+
+
+def runs_per_second(backend: str, path: str, shape: tuple[int, ...], mode: str, seconds: float) -> float:
+    """Runs the model with a random input until the time is over."""
+    one_core = mode == "threads"
+    workers = len(os.sched_getaffinity(0)) if one_core else 1
+    runs = [LOADERS[backend](path, one_core) for _ in range(workers)]
+    x = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
     counts = [0] * workers
-    deadline = time.monotonic() + seconds
-    start = time.monotonic()
 
     def loop(index: int) -> None:
-        run = sessions[index].run
-        count = 0
+        if backend == "TORCH" and one_core:
+            import torch
+
+            torch.set_num_threads(1)  # holds for the thread that calls
+        run, count = runs[index], 0
+        for _ in range(5):  # a framework may optimise in its first runs
+            run(x)
+        barrier.wait()
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            run(None, feed)
+            run(x)
             count += 1
         counts[index] = count
 
+    barrier = threading.Barrier(workers)
     threads = [threading.Thread(target=loop, args=(index,)) for index in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.monotonic() - start)
+    return sum(counts) / seconds
 
 
-def measure(model: BenchModel, mode: str, seconds: float) -> float:
+def measure(backend: str, blob: bytes, shape: tuple[int, ...], mode: str, seconds: float) -> float:
     """``runs_per_second`` in a process of its own."""
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        file.write(model.blob)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(blob)
         file.flush()
-        shape = "x".join(map(str, model.input_shape))
-        command = [sys.executable, "-m", "tests.bench.plain_loop", file.name, shape, mode, str(seconds)]
+        arguments = [backend, file.name, "x".join(map(str, shape)), mode, str(seconds)]
+        command = [sys.executable, "-m", "tests.bench.plain_loop", *arguments]
         result = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     return float(result.stdout)
 
 
 if __name__ == "__main__":
-    model_path, shape_text, mode_name, duration = sys.argv[1:]
-    print(runs_per_second(model_path, tuple(map(int, shape_text.split("x"))), mode_name, float(duration)))
+    backend_name, model_path, shape_text, mode_name, duration = sys.argv[1:]
+    dims = tuple(map(int, shape_text.split("x")))
+    print(runs_per_second(backend_name, model_path, dims, mode_name, float(duration)))

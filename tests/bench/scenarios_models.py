@@ -47,7 +47,8 @@ def run(plan: Plan) -> None:
 
 
 def _plain_loops(plan: Plan, model: BenchModel) -> dict[str, Callable[[], float]]:
-    return {mode: partial(plain_loop.measure, model, mode, plan.seconds) for mode in plain_loop.MODES}
+    measure = partial(plain_loop.measure, "ONNX", model.blob, model.input_shape)
+    return {mode: partial(measure, mode, plan.seconds) for mode in plain_loop.MODES}
 
 
 def _best(results: dict[str, list[float]]) -> list[float]:
