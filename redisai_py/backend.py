@@ -62,6 +62,47 @@ class Tensor(Protocol):
     def elements(self) -> list[bytes]: ...
 
 
+@dataclass(frozen=True)
+class ScriptSource:
+    """A script to be compiled."""
+
+    text: str
+    device: str
+    entry_points: tuple[str, ...]
+
+
+Reply = int | bytes | list["Reply"] | None
+"""What a Redis command replied: an integer, a string or a status, an array, or nil."""
+
+
+class Call(Protocol):
+    """The execution of one function of a script."""
+
+    function: str
+    inputs: list[Any]
+    """Tensors; those of LIST_INPUTS come last."""
+    output_count: int
+
+    @property
+    def lists(self) -> list[int]:
+        """How many of the last inputs belong to each list of LIST_INPUTS."""
+
+    @property
+    def keys(self) -> list[bytes]: ...
+    @property
+    def args(self) -> list[bytes]: ...
+
+
+class Redis(Protocol):
+    """What a script may do with Redis: on a worker thread, as the user and in the database of its client."""
+
+    def execute(self, call: Call, words: list[bytes]) -> Reply:
+        """Runs a command; raises BackendError with its error."""
+
+    def run_model(self, call: Call, key: bytes, inputs: list[Any], output_count: int, run: Run) -> Outputs:
+        """Runs a stored model, on this thread; raises BackendError, or what the model raises."""
+
+
 @dataclass(slots=True)
 class Run:
     """One call of ``execute``, as the watchdog sees it; each worker has one of its own.
@@ -120,6 +161,9 @@ class Backend(Protocol):
 
     def load(self, source: Source) -> Session:
         """Creates a session; raises BackendError, or any exception, whose text the client gets."""
+
+    def load_script(self, source: ScriptSource, redis: Redis) -> Session:
+        """The same for a script; TORCH only. Its ``execute`` gets a list of calls, and it has no names."""
 
 
 def as_array(tensor: Any) -> np.ndarray[Any, Any]:

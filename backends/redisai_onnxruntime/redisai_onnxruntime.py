@@ -118,6 +118,8 @@ class Session:
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         control = run.state.get(Control) or Control()
+        if control.options.terminate:  # the end of the last run came first
+            control.renew()
         run.state[Control] = run.terminate = control
         names, outputs, convert = self.inputs, self.outputs, self._as_input
         infer = self._run_wide if run.alone else self._run

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from redisai_py.backend import BackendError, Options, Outputs, Run, Source, parse_device
+from redisai_py.backend import BackendError, Options, Outputs, Redis, Run, ScriptSource, Source, parse_device
 
 from . import archive
 from .graph import Effects, effects, refuse_file_operators
+from .scripts import Environment, ScriptSession
 from .tensors import to_arrays, to_torch
 from .threads import CORES, HEAVY, REST, TRIES, Wide, thread_of
 
@@ -26,6 +27,7 @@ class Backend:
         self.version = torch.__version__
         self.options = options
         self.wide = Wide()
+        self._environment: Environment | None = None  # of scripts
         torch.set_num_threads(options.intra_op_parallelism or 1)  # loading is no reason for a pool either
 
     def load(self, source: Source) -> Session:
@@ -38,6 +40,12 @@ class Backend:
         if found.uses_autograd:
             module = load_module(source.blob, device)
         return Session(self, module, device, found)
+
+    def load_script(self, source: ScriptSource, redis: Redis) -> ScriptSession:
+        device = find_device(source.device)
+        if self._environment is None:
+            self._environment = Environment(redis)
+        return ScriptSession(source, device, self._environment, self.options.intra_op_parallelism)
 
     def set_inter_op_threads(self) -> None:
         """Applies INTER_OP_PARALLELISM, which PyTorch has once for the process, and takes only before it is used."""

@@ -58,7 +58,7 @@ void rai_tensor_release(rai_tensor *tensor);
 size_t rai_tensor_memory(const rai_tensor *tensor);
 int64_t rai_live_tensors(void);
 
-/* ---- models (model.c) --------------------------------------------------- */
+/* ---- models and scripts (model.c) ---------------------------------------- */
 
 typedef enum rai_backend_id { RAI_TF, RAI_TFLITE, RAI_TORCH, RAI_ONNX, RAI_BACKENDS } rai_backend_id;
 
@@ -104,10 +104,17 @@ typedef struct rai_statistics {
 typedef struct rai_job rai_job;
 typedef struct rai_queue rai_queue;
 
-/* A model value. The event loop owns every field but session, which is a Python
- * object that only workers touch. Whoever drops the last reference frees it. */
+typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
+
+/* A model value, or a script's: both are stored, loaded by a backend on a worker,
+ * and executed on tensors. A script's blob is its source, its inputs are the names
+ * of its entry points, and it has no outputs and no batching.
+ *
+ * The event loop owns every field but session, which is a Python object that only
+ * workers touch. Whoever drops the last reference frees it. */
 typedef struct rai_model {
     int32_t refcount;
+    int32_t kind; /* rai_model_kind */
     int32_t backend;
     int32_t state; /* rai_model_state; written by workers under lock, read anywhere */
     char *device;  /* as typed */
@@ -131,7 +138,7 @@ typedef struct rai_model {
 
 int32_t rai_backend_from_name(const char *name, size_t length); /* -1: unknown */
 const char *rai_backend_name(int32_t backend);
-rai_model *rai_model_new(int32_t backend, const char *device, size_t device_length);
+rai_model *rai_model_new(int32_t kind, int32_t backend, const char *device, size_t device_length);
 void rai_model_set_tag(rai_model *model, const char *tag, size_t length);
 rai_blob *rai_blob_new(int64_t room);
 /* Holds string as the next chunk, without copying it (event loop). */
@@ -175,6 +182,24 @@ typedef enum rai_job_kind {
     RAI_JOB_RELEASE  /* drop a session and a blob */
 } rai_job_kind;
 
+/* What the execution of a script has besides tensors. Its keys and arguments are
+ * the script's; the user and the database are those of the client, for the
+ * commands that the script runs. */
+typedef struct rai_call {
+    rai_bytes function;
+    rai_names *keys; /* NULL: none */
+    rai_names *args;
+    int64_t list_count; /* the inputs end with so many lists (LIST_INPUTS) */
+    int64_t *list_lengths;
+    int32_t database;
+    rai_bytes user;      /* Redis 7 */
+    uint64_t client_id;  /* Redis 6.2, where it tells the user */
+    int32_t full_rights; /* the same: 1 or -1 once it is known whether the user may do everything */
+} rai_call;
+
+rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length); /* event loop */
+void rai_call_free(rai_call *call);
+
 /* A unit of work for a worker. Between push and complete it belongs to the
  * workers; a job with a client is freed on the event loop, after the reply. */
 struct rai_job {
@@ -201,6 +226,7 @@ struct rai_job {
     char *path;      /* RAI_JOB_BACKEND; NULL: the default path */
     void *session;   /* RAI_JOB_RELEASE; may be NULL */
     rai_blob *blob;  /* RAI_JOB_RELEASE; may be NULL */
+    rai_call *call;  /* RAI_JOB_EXECUTE of a script */
 };
 
 /* A job with room for its inputs and outputs. References belong to the job. */
@@ -250,6 +276,20 @@ int64_t rai_queue_worker_limit(const rai_queue *queue);
 rai_queue *rai_queue_at(int64_t index);
 double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker);
 
+/* ---- Redis, as scripts see it (calls.c) ------------------------------------ */
+
+/* What a script asks of Redis: done by a worker that holds Redis' lock and, since
+ * the order is Redis' lock first, then the GIL, not the GIL. */
+
+/* Runs a command with the rights of the call's user, in its database, and
+ * replicates its effects. The reply is RESP2, in a buffer that the caller frees
+ * with rai_call_free_reply. NULL: the command was not run, errno tells why. */
+char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
+                     size_t *reply_length);
+void rai_call_free_reply(char *reply);
+/* The model at a key, with a reference for the caller; NULL with the error. */
+rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, const char **error);
+
 /* The watchdog thread: calls back into Python when a run may have to be ended. */
 void rai_watchdog_arm(int64_t deadline_us); /* worker */
 void rai_watchdog_poke(void);
@@ -289,6 +329,7 @@ typedef struct rai_backend_info {
 typedef struct rai_value_types {
     RedisModuleType *tensor;
     RedisModuleType *model;
+    RedisModuleType *script;
 } rai_value_types;
 
 extern rai_value_types rai_types;

@@ -14,6 +14,7 @@ void rai_queue_cancel(rai_queue *queue, int64_t job_id);
 int rai_queues_init(RedisModuleCtx *ctx);
 
 /* model.c */
+rai_bytes rai_bytes_new(const char *data, size_t length); /* a copy, with a NUL behind it */
 int rai_model_park(rai_model *model, rai_job *job);
 void rai_models_init(void);
 

@@ -14,21 +14,26 @@
 #include "internal.h"
 
 /* The compiled modules that are linked into this library. */
-#define COMPILED_MODULES(MODULE)     \
-    MODULE(eventloop, arguments)     \
-    MODULE(eventloop, keyspace)      \
-    MODULE(eventloop, tensors)       \
-    MODULE(eventloop, models)        \
-    MODULE(eventloop, stored_models) \
-    MODULE(eventloop, execution)     \
-    MODULE(eventloop, configuration) \
-    MODULE(eventloop, information)   \
-    MODULE(eventloop, strings)       \
-    MODULE(eventloop, tensor_type)   \
-    MODULE(eventloop, model_type)    \
-    MODULE(worker, native)           \
-    MODULE(worker, scheduler)        \
-    MODULE(worker, loop)             \
+#define COMPILED_MODULES(MODULE)        \
+    MODULE(eventloop, arguments)        \
+    MODULE(eventloop, strings)          \
+    MODULE(eventloop, keyspace)         \
+    MODULE(eventloop, replies)          \
+    MODULE(eventloop, tensors)          \
+    MODULE(eventloop, storing)          \
+    MODULE(eventloop, models)           \
+    MODULE(eventloop, stored_models)    \
+    MODULE(eventloop, scripts)          \
+    MODULE(eventloop, execution)        \
+    MODULE(eventloop, script_execution) \
+    MODULE(eventloop, configuration)    \
+    MODULE(eventloop, information)      \
+    MODULE(eventloop, tensor_type)      \
+    MODULE(eventloop, model_type)       \
+    MODULE(eventloop, script_type)      \
+    MODULE(worker, native)              \
+    MODULE(worker, scheduler)           \
+    MODULE(worker, loop)                \
     MODULE(worker, _core)
 
 #define DECLARE(package, name) PyMODINIT_FUNC PyInit_##name(void);

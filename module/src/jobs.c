@@ -50,6 +50,7 @@ void rai_job_free(rai_job *job) {
     rai_blob_release(job->blob);
     RedisModule_Free(job->error);
     RedisModule_Free(job->path);
+    rai_call_free(job->call);
     RedisModule_Free(job);
     __atomic_sub_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
 }

@@ -1,4 +1,4 @@
-/* Model values: metadata, the blob and run statistics, all readable without
+/* Model and script values: metadata, the blob and run statistics, all readable without
  * Python. The session, which is a Python object, is only carried around here. */
 #include <pthread.h>
 #include <string.h>
@@ -37,20 +37,21 @@ const char *rai_backend_name(int32_t backend) {
     return backend >= 0 && backend < RAI_BACKENDS ? backend_names[backend] : NULL;
 }
 
-static rai_bytes bytes_new(const char *data, size_t length) {
+rai_bytes rai_bytes_new(const char *data, size_t length) {
     rai_bytes bytes = {RedisModule_Alloc(length + 1), length};
     memcpy(bytes.data, data, length);
     bytes.data[length] = 0;
     return bytes;
 }
 
-rai_model *rai_model_new(int32_t backend, const char *device, size_t device_length) {
+rai_model *rai_model_new(int32_t kind, int32_t backend, const char *device, size_t device_length) {
     rai_model *model = RedisModule_Calloc(1, sizeof(*model));
     model->refcount = 1;
+    model->kind = kind;
     model->backend = backend;
     model->state = RAI_MODEL_LOADING;
-    model->device = bytes_new(device, device_length).data;
-    model->tag = bytes_new("", 0);
+    model->device = rai_bytes_new(device, device_length).data;
+    model->tag = rai_bytes_new("", 0);
     model->inputs = rai_names_new(0);
     model->outputs = rai_names_new(0);
     __atomic_add_fetch(&live_models, 1, __ATOMIC_RELAXED);
@@ -59,7 +60,7 @@ rai_model *rai_model_new(int32_t backend, const char *device, size_t device_leng
 
 void rai_model_set_tag(rai_model *model, const char *tag, size_t length) {
     RedisModule_Free(model->tag.data);
-    model->tag = bytes_new(tag, length);
+    model->tag = rai_bytes_new(tag, length);
 }
 
 rai_blob *rai_blob_new(int64_t room) {
@@ -128,7 +129,7 @@ rai_names *rai_names_new(int64_t count) {
 }
 
 void rai_names_set(rai_names *names, int64_t index, const char *name, size_t length) {
-    names->items[index] = bytes_new(name, length);
+    names->items[index] = rai_bytes_new(name, length);
 }
 
 void rai_names_free(rai_names *names) {
@@ -226,7 +227,7 @@ int rai_model_park(rai_model *model, rai_job *job) {
 /* Called by the worker that loaded the model. The state is published last: from
  * then on the event loop reads names and error without a lock. */
 void rai_model_loaded(rai_model *model, void *session, const char *error, size_t error_length) {
-    if (error) model->error = bytes_new(error, error_length).data;
+    if (error) model->error = rai_bytes_new(error, error_length).data;
     model->session = session;
     pthread_mutex_lock(&state_lock);
     __atomic_store_n(&model->state, error ? RAI_MODEL_FAILED : RAI_MODEL_READY, __ATOMIC_RELEASE);

@@ -43,6 +43,7 @@ OPAQUE_TYPES = (
     "RedisModuleCallReply",
     "RedisModuleServerInfoData",
     "RedisModuleCommand",
+    "RedisModuleUser",
 )
 
 CALLBACKS = (
@@ -85,6 +86,7 @@ CONSTANTS = {
     "REDISMODULE_CTX_FLAGS_LOADING": 1 << 13,
     "REDISMODULE_CTX_FLAGS_DENY_BLOCKING": 1 << 21,
     "REDISMODULE_NOTIFY_GENERIC": 1 << 2,
+    "REDISMODULE_CMD_KEY_ACCESS": 1 << 4,
     "REDISMODULE_REPLY_STRING": 0,
     "REDISMODULE_REPLY_ERROR": 1,
     "REDISMODULE_REPLY_ARRAY": 3,
@@ -126,6 +128,10 @@ FUNCTIONS = (
     Function("void", "Log", "RedisModuleCtx *ctx, const char *level, const char *format, ..."),
     Function("void", "LogIOError", "RedisModuleIO *io, const char *level, const char *format, ..."),
     Function("RedisModuleCtx *", "GetDetachedThreadSafeContext", "RedisModuleCtx *ctx"),
+    Function("RedisModuleCtx *", "GetThreadSafeContext", "RedisModuleBlockedClient *client"),
+    Function("void", "FreeThreadSafeContext", "RedisModuleCtx *ctx"),
+    Function("void", "ThreadSafeContextLock", "RedisModuleCtx *ctx"),
+    Function("void", "ThreadSafeContextUnlock", "RedisModuleCtx *ctx"),
     Function(
         "uint64_t", "CreateTimer", "RedisModuleCtx *ctx, long long period_ms, RedisModuleTimerFunc callback, void *data"
     ),
@@ -135,6 +141,11 @@ FUNCTIONS = (
     Function("int", "SelectDb", "RedisModuleCtx *ctx, int db"),
     Function("unsigned long long", "GetClientId", "RedisModuleCtx *ctx"),
     Function("int", "GetClientInfoById", "void *info, uint64_t id"),
+    Function("RedisModuleString *", "GetCurrentUserName", "RedisModuleCtx *ctx", "7.0"),
+    Function("RedisModuleUser *", "GetModuleUserFromUserName", "RedisModuleString *name", "7.0"),
+    Function("int", "FreeModuleUser", "RedisModuleUser *user"),
+    Function("void", "SetContextUser", "RedisModuleCtx *ctx, const RedisModuleUser *user", "7.0.6"),
+    Function("int", "ACLCheckKeyPermissions", "RedisModuleUser *user, RedisModuleString *key, int flags", "7.0"),
     Function("int", "IsKeysPositionRequest", "RedisModuleCtx *ctx"),
     Function("void", "KeyAtPos", "RedisModuleCtx *ctx, int position"),
     # Blocked clients.
@@ -184,6 +195,7 @@ FUNCTIONS = (
     Function("int", "CallReplyType", "RedisModuleCallReply *reply"),
     Function("size_t", "CallReplyLength", "RedisModuleCallReply *reply"),
     Function("RedisModuleCallReply *", "CallReplyArrayElement", "RedisModuleCallReply *reply, size_t index"),
+    Function("const char *", "CallReplyProto", "RedisModuleCallReply *reply, size_t *length"),
     Function("const char *", "CallReplyStringPtr", "RedisModuleCallReply *reply, size_t *length"),
     Function("void", "FreeCallReply", "RedisModuleCallReply *reply"),
     # Data types.

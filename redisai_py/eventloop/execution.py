@@ -47,7 +47,7 @@ from cython.cimports.redisai_py.eventloop.tensors import replicate_tensor, store
 CANNOT_BLOCK = cython.declare(
     cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
 )
-NOT_HERE = cython.declare(cython.p_const_char, b"ERR Cannot run RedisAI command within a transaction or a LUA script")
+UNEXPECTED = cython.declare(cython.p_const_char, b"Invalid argument: %s")  # without ERR, as RedisAI sends it
 
 # The request being parsed (one thread, so one is enough).
 first_input = cython.declare(cython.int, 0)
@@ -58,13 +58,19 @@ timeout_ms = cython.declare(cython.longlong, 0)
 message = cython.declare(cython.char[512])
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def unexpected(argument: cython.pointer(RedisModuleString)) -> cython.p_const_char:
-    """The error for a word that does not belong there; without ERR, as RedisAI sends it."""
+def cannot_wait(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
+    """Whether the client cannot be blocked: in MULTI, in Lua, or called by another module."""
+    return (RedisModule_GetContextFlags(ctx) & CANNOT_BLOCK) != 0
+
+
+def reply_with_cannot_wait(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
+    return RedisModule_ReplyWithError(ctx, b"ERR Cannot run RedisAI command within a transaction or a LUA script")
+
+
+def unexpected(format: cython.p_const_char, argument: cython.pointer(RedisModuleString)) -> cython.p_const_char:
+    """The error for a word that does not belong there, which ``format`` names as %s."""
     i: cython.int = 0
-    snprintf(message, cython.sizeof(message), b"Invalid argument: %s", RedisModule_StringPtrLen(argument, cython.NULL))
+    snprintf(message, cython.sizeof(message), format, RedisModule_StringPtrLen(argument, cython.NULL))
     while message[i] != 0:  # an error reply is one line
         if message[i] == b"\r"[0] or message[i] == b"\n"[0]:
             message[i] = b" "[0]
@@ -124,13 +130,13 @@ def parse_timeout(
     if at == argc:
         return cython.NULL
     if not is_word(argv[at], b"TIMEOUT"):
-        return unexpected(argv[at])
+        return unexpected(UNEXPECTED, argv[at])
     if at + 1 == argc:
         return b"ERR No value provided for TIMEOUT"
     if not parse_integer(argv[at + 1], cython.address(timeout_ms)) or timeout_ms <= 0:
         return b"ERR Invalid value for TIMEOUT"
     if at + 2 < argc:
-        return unexpected(argv[at + 2])
+        return unexpected(UNEXPECTED, argv[at + 2])
     return cython.NULL
 
 
@@ -159,6 +165,24 @@ def report_keys(
         RedisModule_KeyAtPos(ctx, i)
     for i in range(at + 1, at + 1 + cython.cast(cython.int, outputs)):
         RedisModule_KeyAtPos(ctx, i)
+
+
+def take_inputs(
+    ctx: cython.pointer(RedisModuleCtx),
+    job: cython.pointer(rai_job),
+    at: cython.int,
+    names: cython.pointer(cython.pointer(RedisModuleString)),
+    count: cython.int,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.bint:
+    """Gives the job references to the tensors at these keys, from its input ``at`` on; false with the error."""
+    i: cython.int
+    for i in range(count):
+        job.inputs[at + i] = find_tensor(ctx, names[i], error)
+        if job.inputs[at + i] == cython.NULL:
+            return False
+        rai_tensor_retain(job.inputs[at + i])
+    return True
 
 
 @cython.cfunc
@@ -193,6 +217,21 @@ def store_outputs(
     return True
 
 
+def finish_execution(
+    ctx: cython.pointer(RedisModuleCtx),
+    outputs: cython.pointer(cython.pointer(RedisModuleString)),
+    job: cython.pointer(rai_job),
+) -> cython.int:
+    """Stores a job's outputs under these names, and replies."""
+    if job.error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, job.error)
+    if job.timed_out:
+        return RedisModule_ReplyWithSimpleString(ctx, b"TIMEDOUT")
+    if not store_outputs(ctx, outputs, job):
+        return reply_with_wrong_type(ctx)
+    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -200,13 +239,7 @@ def reply_to_execution(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     job: cython.pointer(rai_job) = rai_job_of_context(ctx)
-    if job.error != cython.NULL:
-        return RedisModule_ReplyWithError(ctx, job.error)
-    if job.timed_out:
-        return RedisModule_ReplyWithSimpleString(ctx, b"TIMEDOUT")
-    if not store_outputs(ctx, argv + job.first_output, job):
-        return reply_with_wrong_type(ctx)
-    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+    return finish_execution(ctx, argv + job.first_output, job)
 
 
 @cython.cfunc
@@ -220,13 +253,9 @@ def submit(
     """Looks up the inputs of the parsed request and gives it to a worker."""
     error: cython.p_const_char = cython.NULL
     job: cython.pointer(rai_job) = rai_job_new(RAI_JOB_EXECUTE, model, input_count, output_count)
-    i: cython.int
-    for i in range(job.input_count):
-        job.inputs[i] = find_tensor(ctx, argv[first_input + i], cython.address(error))
-        if error != cython.NULL:
-            rai_job_free(job)
-            return RedisModule_ReplyWithError(ctx, error)
-        rai_tensor_retain(job.inputs[i])
+    if not take_inputs(ctx, job, 0, argv + first_input, input_count, cython.address(error)):
+        rai_job_free(job)
+        return RedisModule_ReplyWithError(ctx, error)
     job.first_output = first_output
     job.timeout_ms = timeout_ms
     rai_job_submit_execution(ctx, job, reply_to_execution)
@@ -245,8 +274,8 @@ def modelexecute(
     if RedisModule_IsKeysPositionRequest(ctx):
         report_keys(ctx, argv, argc)
         return REDISMODULE_OK
-    if RedisModule_GetContextFlags(ctx) & CANNOT_BLOCK:
-        return RedisModule_ReplyWithError(ctx, NOT_HERE)
+    if cannot_wait(ctx):
+        return reply_with_cannot_wait(ctx)
     if argc < 8:
         return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.MODELEXECUTE' command")
     model = find_model(ctx, argv[1], cython.address(error))
@@ -340,8 +369,8 @@ def modelrun(
     if RedisModule_IsKeysPositionRequest(ctx):
         report_keys_of_run(ctx, argv, argc)
         return REDISMODULE_OK
-    if RedisModule_GetContextFlags(ctx) & CANNOT_BLOCK:
-        return RedisModule_ReplyWithError(ctx, NOT_HERE)
+    if cannot_wait(ctx):
+        return reply_with_cannot_wait(ctx)
     if argc < 6:
         return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.MODELRUN' command")
     model = find_model(ctx, argv[1], cython.address(error))

@@ -9,6 +9,7 @@ from cython.cimports.command_handlers import rai_handlers, rai_hooks
 from cython.cimports.core import (
     RAI_BACKENDS,
     RAI_ONNX,
+    RAI_SCRIPT,
     RAI_TF,
     RAI_TFLITE,
     RAI_TORCH,
@@ -43,10 +44,8 @@ from cython.cimports.redis_api import (
     RedisModule_ReplyWithArray,
     RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
-    RedisModule_ReplyWithLongLong,
     RedisModule_ReplyWithSimpleString,
     RedisModule_ReplyWithString,
-    RedisModule_ReplyWithStringBuffer,
     RedisModule_WrongArity,
     RedisModuleCtx,
     RedisModuleInfoCtx,
@@ -54,6 +53,7 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word
 from cython.cimports.redisai_py.eventloop.keyspace import find_value
+from cython.cimports.redisai_py.eventloop.replies import reply_with_bytes, reply_with_number, reply_with_text
 
 LOW_LEVEL_API_VERSION = cython.declare(cython.int, 1)
 RDB_VERSION = cython.declare(cython.int, 4)
@@ -61,24 +61,6 @@ RUSAGE_THREAD = cython.declare(cython.int, 1)  # of Linux; Cython's posix.resour
 
 
 # ---- AI.INFO -------------------------------------------------------------------
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_with_text(
-    ctx: cython.pointer(RedisModuleCtx), field: cython.p_const_char, value: cython.p_const_char
-) -> cython.void:
-    RedisModule_ReplyWithCString(ctx, field)
-    RedisModule_ReplyWithCString(ctx, value)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_with_number(ctx: cython.pointer(RedisModuleCtx), field: cython.p_const_char, value: int64_t) -> cython.void:
-    RedisModule_ReplyWithCString(ctx, field)
-    RedisModule_ReplyWithLongLong(ctx, value)
 
 
 @cython.cfunc
@@ -117,6 +99,10 @@ def info(
         cython.pointer(rai_model), find_value(ctx, argv[1], rai_types.model, cython.address(error), b"")
     )
     if model == cython.NULL:
+        model = cython.cast(
+            cython.pointer(rai_model), find_value(ctx, argv[1], rai_types.script, cython.address(error), b"")
+        )
+    if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, b"ERR cannot find run info for key")
     if argc == 3 and is_word(argv[2], b"RESETSTAT"):
         rai_statistics_reset(cython.address(model.statistics))
@@ -124,13 +110,15 @@ def info(
     RedisModule_ReplyWithArray(ctx, 18)
     RedisModule_ReplyWithCString(ctx, b"key")
     RedisModule_ReplyWithString(ctx, argv[1])
-    reply_with_text(ctx, b"type", b"MODEL")
+    if model.kind == RAI_SCRIPT:
+        reply_with_text(ctx, b"type", b"SCRIPT")
+    else:
+        reply_with_text(ctx, b"type", b"MODEL")
     reply_with_text(ctx, b"backend", rai_backend_name(model.backend))
     reply_with_text(ctx, b"device", model.device)
-    RedisModule_ReplyWithCString(ctx, b"tag")
-    RedisModule_ReplyWithStringBuffer(ctx, model.tag.data, model.tag.length)
+    reply_with_bytes(ctx, b"tag", model.tag.data, model.tag.length)
     reply_with_number(ctx, b"duration", model.statistics.duration_us)
-    reply_with_number(ctx, b"samples", model.statistics.samples)
+    reply_with_number(ctx, b"samples", -1 if model.kind == RAI_SCRIPT else model.statistics.samples)
     reply_with_number(ctx, b"calls", model.statistics.calls)
     reply_with_number(ctx, b"errors", model.statistics.errors)
     return REDISMODULE_OK

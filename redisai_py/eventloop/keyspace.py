@@ -60,6 +60,21 @@ def find_tensor(
     )
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def log_failure(
+    ctx: cython.pointer(RedisModuleCtx),
+    name: cython.pointer(RedisModuleString),
+    error: cython.p_const_char,
+    wrong_type: cython.p_const_char,
+) -> cython.void:
+    if error == WRONG_TYPE:
+        log_name(ctx, wrong_type, name)
+    else:
+        log_name(ctx, b"could not load %.256s from keyspace, key doesn't exist", name)
+
+
 def find_model(
     ctx: cython.pointer(RedisModuleCtx),
     name: cython.pointer(RedisModuleString),
@@ -68,10 +83,19 @@ def find_model(
     """The model at a key, borrowed, or NULL with the error text."""
     value: cython.p_void = find_value(ctx, name, rai_types.model, error, b"ERR model key is empty")
     if value == cython.NULL:
-        if error[0] == WRONG_TYPE:
-            log_name(ctx, b"%.256s is not a model", name)
-        else:
-            log_name(ctx, b"could not load %.256s from keyspace, key doesn't exist", name)
+        log_failure(ctx, name, error[0], b"%.256s is not a model")
+    return cython.cast(cython.pointer(rai_model), value)
+
+
+def find_script(
+    ctx: cython.pointer(RedisModuleCtx),
+    name: cython.pointer(RedisModuleString),
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_model):
+    """The script at a key, borrowed, or NULL with the error text."""
+    value: cython.p_void = find_value(ctx, name, rai_types.script, error, b"ERR script key is empty")
+    if value == cython.NULL:
+        log_failure(ctx, name, error[0], b"%.256s is not a script")
     return cython.cast(cython.pointer(rai_model), value)
 
 

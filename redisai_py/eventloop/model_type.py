@@ -1,4 +1,4 @@
-"""The model value type: RDB, AOF, digest, memory, copy and free.
+"""The model value type: RDB, AOF, digest, memory, copy and free; scripts share most of it.
 
 The save and rewrite functions run in a forked child, free also on Redis'
 lazy-free thread: they read C values only. Source of the rules:
@@ -9,6 +9,8 @@ import cython
 from cython.cimports.command_handlers import rai_hooks
 from cython.cimports.core import (
     RAI_BACKENDS,
+    RAI_MODEL,
+    RAI_SCRIPT,
     RAI_TF,
     rai_backend_name,
     rai_blob,
@@ -66,14 +68,15 @@ from cython.cimports.redis_api import (
     RedisModuleIO,
     RedisModuleKey,
     RedisModuleString,
+    RedisModuleType,
     RedisModuleTypeMethods,
 )
-from cython.cimports.redisai_py.eventloop.models import load_in_background
+from cython.cimports.redisai_py.eventloop.script_type import register_script_type
 from cython.cimports.redisai_py.eventloop.stored_models import chunk_at, chunk_count
+from cython.cimports.redisai_py.eventloop.storing import load_in_background
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_strings
 from cython.cimports.redisai_py.eventloop.tensor_type import register_tensor_type
 
-ENCODING_VERSION = cython.declare(cython.int, 4)
 MOST_NAMES = cython.declare(uint64_t, 1 << 20)
 MOST_CHUNKS = cython.declare(uint64_t, 1 << 20)
 DIGEST_STEP = cython.declare(cython.size_t, 1 << 20)
@@ -82,17 +85,11 @@ LARGE_VALUE = cython.declare(cython.size_t, 1 << 16)  # bytes that count as one 
 methods = cython.declare(RedisModuleTypeMethods)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def save_text(io: cython.pointer(RedisModuleIO), text: cython.p_const_char) -> cython.void:
     """A C string with its NUL."""
     RedisModule_SaveStringBuffer(io, text, strlen(text) + 1)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def save_names(io: cython.pointer(RedisModuleIO), names: cython.pointer(rai_names)) -> cython.void:
     i: int64_t
     RedisModule_SaveUnsigned(io, names.count)
@@ -127,9 +124,6 @@ def save_model(io: cython.pointer(RedisModuleIO), value: cython.p_void) -> cytho
         RedisModule_Free(owned)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def load_names(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_names):
     """A counted list of C strings; NULL when the payload is broken."""
     count: uint64_t = RedisModule_LoadUnsigned(io)
@@ -196,24 +190,19 @@ def load_chunks(
     return version == 0 or model.blob.length == total
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def load_model_fields(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython.pointer(rai_model):
-    """Reads all fields; NULL when the payload is broken."""
-    backend: uint64_t = RedisModule_LoadUnsigned(io)
+def load_start(
+    io: cython.pointer(RedisModuleIO), version: cython.int, kind: cython.int, backend: cython.int
+) -> cython.pointer(rai_model):
+    """A new value from its device and tag; NULL when the payload is broken."""
     length: cython.size_t = 0
-    text: cython.p_char
     model: cython.pointer(rai_model)
-    if RedisModule_IsIOError(io) or backend >= RAI_BACKENDS:
-        return cython.NULL
-    text = RedisModule_LoadStringBuffer(io, cython.address(length))
+    text: cython.p_char = RedisModule_LoadStringBuffer(io, cython.address(length))
     if RedisModule_IsIOError(io) or text == cython.NULL:
         RedisModule_Free(text)
         return cython.NULL
     if length > 0 and text[length - 1] == 0:
         length -= 1
-    model = rai_model_new(backend, text, length)
+    model = rai_model_new(kind, backend, text, length)
     RedisModule_Free(text)
     text = RedisModule_LoadStringBuffer(io, cython.address(length))
     if text != cython.NULL and not RedisModule_IsIOError(io):
@@ -221,6 +210,21 @@ def load_model_fields(io: cython.pointer(RedisModuleIO), version: cython.int) ->
             length -= 1
         rai_model_set_tag(model, text, length)
     RedisModule_Free(text)
+    return model
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def load_model_fields(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython.pointer(rai_model):
+    """Reads all fields; NULL when the payload is broken."""
+    backend: uint64_t = RedisModule_LoadUnsigned(io)
+    model: cython.pointer(rai_model)
+    if RedisModule_IsIOError(io) or backend >= RAI_BACKENDS:
+        return cython.NULL
+    model = load_start(io, version, RAI_MODEL, backend)
+    if model == cython.NULL:
+        return cython.NULL
     model.batch_size = RedisModule_LoadUnsigned(io)
     model.min_batch_size = RedisModule_LoadUnsigned(io)
     if version >= 2:
@@ -238,19 +242,27 @@ def load_model_fields(io: cython.pointer(RedisModuleIO), version: cython.int) ->
     return model
 
 
+def refuse_newer(io: cython.pointer(RedisModuleIO), version: cython.int, kind: cython.p_const_char) -> cython.bint:
+    """Whether the payload was written by a version that we do not know; logs that."""
+    if version <= ENCODING_VERSION:
+        return False
+    RedisModule_LogIOError(
+        io,
+        b"warning",
+        b"Failed loading %s, RedisAI version (%d) is not forward compatible.",
+        kind,
+        rai_version_number(),
+    )
+    return True
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def load_model(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython.p_void:
     """Installs the model from its bytes; a worker creates its session in the background."""
     model: cython.pointer(rai_model)
-    if version > ENCODING_VERSION:
-        RedisModule_LogIOError(
-            io,
-            b"warning",
-            b"Failed loading model, RedisAI version (%d) is not forward compatible.",
-            rai_version_number(),
-        )
+    if refuse_newer(io, version, b"model"):
         return cython.NULL
     model = load_model_fields(io, version)
     if model == cython.NULL:
@@ -267,9 +279,10 @@ def load_model(io: cython.pointer(RedisModuleIO), version: cython.int) -> cython
 def rewrite_model(
     io: cython.pointer(RedisModuleIO), key: cython.pointer(RedisModuleString), value: cython.p_void
 ) -> cython.void:
-    """AI.MODELSTORE with all options; INPUTS and OUTPUTS for TF only."""
+    """AI.MODELSTORE with all options; INPUTS and OUTPUTS for TF only, and when they are known."""
     model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
-    names: int64_t = 4 + model.inputs.count + model.outputs.count if model.backend == RAI_TF else 0
+    named: cython.bint = model.backend == RAI_TF and model.inputs.count > 0 and model.outputs.count > 0
+    names: int64_t = 4 + model.inputs.count + model.outputs.count if named else 0
     chunks: int64_t = chunk_count(model.blob)
     words: cython.pointer(cython.pointer(RedisModuleString)) = new_strings(names + 1 + chunks)
     at: int64_t = 0
@@ -277,7 +290,7 @@ def rewrite_model(
     length: cython.size_t = 0
     owned: cython.p_char = cython.NULL
     data: cython.p_const_char
-    if model.backend == RAI_TF:
+    if named:
         at = add_names(words, at, b"INPUTS", model.inputs)
         at = add_names(words, at, b"OUTPUTS", model.outputs)
     words[at] = RedisModule_CreateString(cython.NULL, b"BLOB", 4)
@@ -319,12 +332,16 @@ def digest_model(digest: cython.pointer(RedisModuleDigest), value: cython.p_void
     length: cython.size_t
     owned: cython.p_char = cython.NULL
     data: cython.p_const_char
+    i: int64_t
     RedisModule_DigestAddLongLong(digest, model.backend)
     RedisModule_DigestAddStringBuffer(digest, model.device, strlen(model.device))
     RedisModule_DigestAddStringBuffer(digest, model.tag.data, model.tag.length)
     RedisModule_DigestAddLongLong(digest, model.batch_size)
     RedisModule_DigestAddLongLong(digest, model.min_batch_size)
     RedisModule_DigestAddLongLong(digest, model.min_batch_timeout_ms)
+    if model.kind == RAI_SCRIPT:
+        for i in range(model.inputs.count):
+            RedisModule_DigestAddStringBuffer(digest, model.inputs.items[i].data, model.inputs.items[i].length)
     while offset < model.blob.length:
         length = model.blob.length - offset
         if length > DIGEST_STEP:
@@ -378,9 +395,9 @@ def copy_model(
     to_key: cython.pointer(RedisModuleString),
     value: cython.p_const_void,
 ) -> cython.p_void:
-    """A model of its own, with its own session and statistics, that shares the blob."""
+    """A value of its own, with its own session and statistics, that shares the blob."""
     model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
-    copy: cython.pointer(rai_model) = rai_model_new(model.backend, model.device, strlen(model.device))
+    copy: cython.pointer(rai_model) = rai_model_new(model.kind, model.backend, model.device, strlen(model.device))
     rai_model_set_tag(copy, model.tag.data, model.tag.length)
     copy.batch_size = model.batch_size
     copy.min_batch_size = model.min_batch_size
@@ -397,12 +414,13 @@ def copy_model(
 @cython.exceptval(check=False)
 def key_renamed(
     ctx: cython.pointer(RedisModuleCtx),
-    type: cython.int,
+    class_of_event: cython.int,
     event: cython.p_const_char,
     name: cython.pointer(RedisModuleString),
 ) -> cython.int:
     """Keeps the registry's names right after RENAME."""
     key: cython.pointer(RedisModuleKey)
+    type: cython.pointer(RedisModuleType)
     if strcmp(event, b"rename_to") != 0:
         return REDISMODULE_OK
     key = cython.cast(
@@ -411,15 +429,13 @@ def key_renamed(
     )
     if key == cython.NULL:
         return REDISMODULE_OK
-    if RedisModule_ModuleTypeGetType(key) == rai_types.model:
+    type = RedisModule_ModuleTypeGetType(key)
+    if type != cython.NULL and (type == rai_types.model or type == rai_types.script):
         rai_registry_rename(cython.cast(cython.pointer(rai_model), RedisModule_ModuleTypeGetValue(key)), name)
     RedisModule_CloseKey(key)
     return REDISMODULE_OK
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def add_names(
     words: cython.pointer(cython.pointer(RedisModuleString)),
     at: int64_t,
@@ -435,23 +451,28 @@ def add_names(
     return at + 2 + names.count
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def register_types(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
-    """Registers both value types."""
-    memset(cython.address(methods), 0, cython.sizeof(methods))
+def fill_shared_methods(methods: cython.pointer(RedisModuleTypeMethods)) -> cython.void:
+    """The methods that models and scripts have in common."""
+    memset(methods, 0, cython.sizeof(RedisModuleTypeMethods))
     methods.version = REDISMODULE_TYPE_METHOD_VERSION
-    methods.rdb_load = load_model
-    methods.rdb_save = save_model
-    methods.aof_rewrite = rewrite_model
     methods.mem_usage = model_memory
     methods.digest = digest_model
     methods.free = free_model
     methods.free_effort = model_free_effort
     methods.copy = copy_model
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def register_types(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
+    """Registers the three value types."""
+    fill_shared_methods(cython.address(methods))
+    methods.rdb_load = load_model
+    methods.rdb_save = save_model
+    methods.aof_rewrite = rewrite_model
     rai_types.model = RedisModule_CreateDataType(ctx, b"AI__MODEL", ENCODING_VERSION, cython.address(methods))
-    if not register_tensor_type(ctx) or rai_types.model == cython.NULL:
+    if not register_tensor_type(ctx) or not register_script_type(ctx) or rai_types.model == cython.NULL:
         return REDISMODULE_ERR
     return RedisModule_SubscribeToKeyspaceEvents(ctx, REDISMODULE_NOTIFY_GENERIC, key_renamed)
 

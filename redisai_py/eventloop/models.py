@@ -1,73 +1,43 @@
-"""AI.MODELSTORE and its deprecated form, AI.MODELSET.
+"""AI.MODELSTORE and its deprecated form, AI.MODELSET: their grammar.
 
-Storing a model parses the command and keeps its blob here, has a worker create
-the session while only the client waits, and publishes the model when that is
-done; until then the old value serves. Source of the rules: spec/commands.md,
-sections 5 and 6, and the decisions on MODELSTORE.
+Source of the rules: spec/commands.md, sections 5 and 6. What happens to a model once
+its command is parsed is in ``storing``.
 """
 
 import cython
 from cython.cimports.command_handlers import rai_handlers
 from cython.cimports.core import (
-    RAI_JOB_LOAD,
+    RAI_MODEL,
     RAI_TF,
     RAI_TFLITE,
     rai_backend_from_name,
     rai_blob_hold,
     rai_blob_new,
-    rai_control_queue,
-    rai_job,
-    rai_job_free,
-    rai_job_new,
-    rai_job_of_context,
-    rai_job_run_in_place,
-    rai_job_spawn,
-    rai_job_submit,
     rai_model,
     rai_model_new,
     rai_model_release,
-    rai_model_retain,
     rai_model_set_names,
     rai_model_set_tag,
     rai_names,
     rai_names_free,
     rai_names_new,
     rai_names_set,
-    rai_queue_of_device,
-    rai_registry_add,
-    rai_types,
 )
 from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.string import memcmp, memcpy
 from cython.cimports.posix.strings import strncasecmp
 from cython.cimports.redis_api import (
-    REDISMODULE_CTX_FLAGS_DENY_BLOCKING,
-    REDISMODULE_CTX_FLAGS_LOADING,
-    REDISMODULE_CTX_FLAGS_LUA,
-    REDISMODULE_CTX_FLAGS_MULTI,
-    REDISMODULE_CTX_FLAGS_REPLICATED,
-    REDISMODULE_OK,
-    RedisModule_CloseKey,
-    RedisModule_GetContextFlags,
-    RedisModule_Log,
-    RedisModule_ModuleTypeSetValue,
-    RedisModule_Replicate,
     RedisModule_ReplyWithError,
-    RedisModule_ReplyWithSimpleString,
     RedisModule_StringPtrLen,
     RedisModule_WrongArity,
     RedisModuleCtx,
-    RedisModuleKey,
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_loose_integer, text_of
-from cython.cimports.redisai_py.eventloop.keyspace import open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.storing import is_trusted, store
 
 LONGEST_DEVICE = cython.declare(cython.size_t, 9)
 LONGEST_MODELSET_DEVICE = cython.declare(cython.size_t, 10)
-IN_PLACE_FLAGS = cython.declare(
-    cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
-)
-TRUSTED_FLAGS = cython.declare(cython.int, REDISMODULE_CTX_FLAGS_LOADING | REDISMODULE_CTX_FLAGS_REPLICATED)
 
 
 # ---- the grammar of AI.MODELSTORE ------------------------------------------------
@@ -76,6 +46,7 @@ TRUSTED_FLAGS = cython.declare(cython.int, REDISMODULE_CTX_FLAGS_LOADING | REDIS
 # loop is one thread, so one cursor serves all commands.
 argv_at = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
 argv_end = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
+trusted = cython.declare(cython.bint, False)  # they come from an AOF or our master
 
 
 @cython.cfunc
@@ -157,14 +128,44 @@ def parse_batching(model: cython.pointer(rai_model)) -> cython.p_const_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def states_its_signature() -> cython.bint:
+    """Whether BLOB comes next, with chunks that begin as a zip, gzip or tar file does."""
+    head: cython.char[262]
+    filled: cython.size_t = 0
+    length: cython.size_t = 0
+    at: cython.pointer(cython.pointer(RedisModuleString)) = argv_at + 1
+    chunk: cython.p_const_char
+    if not is_word(argv_at[0], b"BLOB"):
+        return False
+    while at < argv_end and filled < 262:
+        chunk = RedisModule_StringPtrLen(at[0], cython.address(length))
+        if length > 262 - filled:
+            length = 262 - filled
+        memcpy(head + filled, chunk, length)
+        filled += length
+        at += 1
+    return (
+        (filled >= 4 and memcmp(head, b"PK\x03\x04", 4) == 0)
+        or (filled >= 2 and memcmp(head, b"\x1f\x8b", 2) == 0)
+        or (filled == 262 and memcmp(head + 257, b"ustar", 5) == 0)
+        # What we rewrote into an AOF before the names were known.
+        or trusted
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def parse_signature(model: cython.pointer(rai_model)) -> cython.p_const_char:
-    """Steps over INPUTS and OUTPUTS, which TF needs and the others refuse; NULL, or the error."""
+    """Steps over INPUTS and OUTPUTS, which TF graphs need and other backends refuse; NULL, or the error."""
     error: cython.p_const_char = cython.NULL
     inputs: cython.pointer(rai_names)
     outputs: cython.pointer(rai_names) = cython.NULL
     if model.backend != RAI_TF:
         if is_word(argv_at[0], b"INPUTS"):
             return b"ERR INPUTS argument should not be specified for this backend"
+        return cython.NULL
+    if states_its_signature():
         return cython.NULL
     if not accept(b"INPUTS"):
         return b"ERR INPUTS not specified for TF"
@@ -372,7 +373,7 @@ def parse_model(
     if not (is_modelset_device(argv[1], length) if deprecated else is_device(text, length)):
         error[0] = b"ERR Invalid DEVICE"
         return cython.NULL
-    model = rai_model_new(backend, text, length)
+    model = rai_model_new(RAI_MODEL, backend, text, length)
     argv_at = argv + 2
     argv_end = argv + argc
     if argv_end - argv_at > 1 and accept(b"TAG"):
@@ -386,93 +387,26 @@ def parse_model(
     return cython.NULL
 
 
-# ---- storing ----------------------------------------------------------------------------
-
-
-def publish_model(
-    key: cython.pointer(RedisModuleKey), name: cython.pointer(RedisModuleString), model: cython.pointer(rai_model)
-) -> cython.void:
-    """Makes the model the value of the opened key; the keyspace takes over the caller's reference."""
-    model.queue = rai_queue_of_device(model.device)
-    rai_registry_add(model, name)
-    RedisModule_ModuleTypeSetValue(key, rai_types.model, model)
-
-
-def load_in_background(model: cython.pointer(rai_model)) -> cython.void:
-    """Has a worker create the session of a model that is in the keyspace already."""
-    model.queue = rai_queue_of_device(model.device)
-    rai_job_spawn(rai_job_new(RAI_JOB_LOAD, model, 0, 0), rai_control_queue())
+# ---- the commands -----------------------------------------------------------------------
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def finish_store(
-    ctx: cython.pointer(RedisModuleCtx),
-    argv: cython.pointer(cython.pointer(RedisModuleString)),
-    argc: cython.int,
-    model: cython.pointer(rai_model),
-    error: cython.p_const_char,
-) -> cython.int:
-    """Publishes a model that a worker accepted, or that comes from a trusted source, and replies."""
-    command: cython.p_const_char = RedisModule_StringPtrLen(argv[0], cython.NULL)
-    key: cython.pointer(RedisModuleKey)
-    if error != cython.NULL:
-        RedisModule_Log(ctx, b"warning", b"%s", error)
-        return RedisModule_ReplyWithError(ctx, error)
-    # Checked only now, as RedisAI does: a broken model is reported before a wrong type.
-    key = open_for_writing(ctx, argv[1], rai_types.model)
-    if key == cython.NULL:
-        return reply_with_wrong_type(ctx)
-    publish_model(key, argv[1], rai_model_retain(model))
-    RedisModule_CloseKey(key)
-    # Verbatim; Redis 6.2 forgets RedisModule_ReplicateVerbatim in the reply to a blocked client.
-    RedisModule_Replicate(ctx, command, b"v", argv + 1, cython.cast(cython.size_t, argc - 1))
-    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_to_store(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.int:
-    job: cython.pointer(rai_job) = rai_job_of_context(ctx)
-    return finish_store(ctx, argv, argc, job.model, job.error)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def store(
+def parse_and_store(
     ctx: cython.pointer(RedisModuleCtx),
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     argc: cython.int,
     deprecated: cython.bint,
 ) -> cython.int:
-    """Parses either command and has a worker load the model."""
+    global trusted
     error: cython.p_const_char = cython.NULL
-    model: cython.pointer(rai_model) = parse_model(argv + 2, argc - 2, deprecated, cython.address(error))
-    job: cython.pointer(rai_job)
-    flags: cython.int = RedisModule_GetContextFlags(ctx)
+    model: cython.pointer(rai_model)
+    trusted = is_trusted(ctx)
+    model = parse_model(argv + 2, argc - 2, deprecated, cython.address(error))
     if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    if flags & TRUSTED_FLAGS:
-        # An AOF or our master: it was accepted before, so it is installed at once.
-        if finish_store(ctx, argv, argc, model, cython.NULL) == REDISMODULE_OK and model.queue != cython.NULL:
-            load_in_background(model)
-        rai_model_release(model)
-        return REDISMODULE_OK
-    job = rai_job_new(RAI_JOB_LOAD, model, 0, 0)
-    rai_model_release(model)  # the job has a reference
-    if flags & IN_PLACE_FLAGS:
-        # MULTI, Lua and calls of other modules cannot wait without the event loop.
-        rai_job_run_in_place(job, rai_control_queue())
-        finish_store(ctx, argv, argc, job.model, job.error)
-        rai_job_free(job)
-    else:
-        rai_job_submit(ctx, job, rai_control_queue(), reply_to_store)
-    return REDISMODULE_OK
+    return store(ctx, argv, argc, model)
 
 
 @cython.cfunc
@@ -484,7 +418,7 @@ def modelstore(
     """AI.MODELSTORE key backend device [options] BLOB chunk [chunk ...]"""
     if argc < 6:
         return RedisModule_WrongArity(ctx)
-    return store(ctx, argv, argc, False)
+    return parse_and_store(ctx, argv, argc, False)
 
 
 @cython.cfunc
@@ -496,7 +430,7 @@ def modelset(
     """AI.MODELSET key backend device [options] BLOB chunk [chunk ...]"""
     if argc < 4:
         return RedisModule_WrongArity(ctx)
-    return store(ctx, argv, argc, True)
+    return parse_and_store(ctx, argv, argc, True)
 
 
 rai_handlers.modelstore = modelstore

@@ -6,43 +6,35 @@ Source of the rules: spec/commands.md, sections 7 to 9.
 import cython
 from cython.cimports.command_handlers import rai_handlers
 from cython.cimports.core import (
+    RAI_MODEL,
     rai_backend_name,
     rai_blob,
     rai_blob_slice,
     rai_config,
     rai_model,
-    rai_model_release,
-    rai_names,
-    rai_registry_snapshot,
     rai_types,
 )
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.libc.string import strlen
 from cython.cimports.redis_api import (
     REDISMODULE_OK,
-    REDISMODULE_OPEN_KEY_NOTOUCH,
-    REDISMODULE_READ,
-    RedisModule_CloseKey,
-    RedisModule_DeleteKey,
     RedisModule_Free,
     RedisModule_Log,
-    RedisModule_ModuleTypeGetType,
-    RedisModule_ModuleTypeGetValue,
-    RedisModule_OpenKey,
-    RedisModule_ReplicateVerbatim,
     RedisModule_ReplyWithArray,
     RedisModule_ReplyWithError,
-    RedisModule_ReplyWithLongLong,
-    RedisModule_ReplyWithSimpleString,
-    RedisModule_ReplyWithString,
     RedisModule_ReplyWithStringBuffer,
     RedisModule_WrongArity,
     RedisModuleCtx,
-    RedisModuleKey,
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word
-from cython.cimports.redisai_py.eventloop.keyspace import find_model, open_for_writing
+from cython.cimports.redisai_py.eventloop.keyspace import find_model
+from cython.cimports.redisai_py.eventloop.replies import (
+    reply_with_bytes,
+    reply_with_names,
+    reply_with_number,
+    reply_with_text,
+)
+from cython.cimports.redisai_py.eventloop.storing import delete, scan
 
 
 def chunk_count(blob: cython.pointer(rai_blob)) -> int64_t:
@@ -83,43 +75,11 @@ def reply_with_blob(ctx: cython.pointer(RedisModuleCtx), blob: cython.pointer(ra
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reply_with_names(
-    ctx: cython.pointer(RedisModuleCtx), field: cython.p_const_char, names: cython.pointer(rai_names)
-) -> cython.void:
-    i: int64_t
-    RedisModule_ReplyWithStringBuffer(ctx, field, strlen(field))
-    RedisModule_ReplyWithArray(ctx, names.count)
-    for i in range(names.count):
-        RedisModule_ReplyWithStringBuffer(ctx, names.items[i].data, names.items[i].length)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_with_bytes(
-    ctx: cython.pointer(RedisModuleCtx), field: cython.p_const_char, data: cython.p_const_char, length: cython.size_t
-) -> cython.void:
-    RedisModule_ReplyWithStringBuffer(ctx, field, strlen(field))
-    RedisModule_ReplyWithStringBuffer(ctx, data, length)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_with_number(ctx: cython.pointer(RedisModuleCtx), field: cython.p_const_char, value: int64_t) -> cython.void:
-    RedisModule_ReplyWithStringBuffer(ctx, field, strlen(field))
-    RedisModule_ReplyWithLongLong(ctx, value)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def modelget(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI.MODELGET key [META] [BLOB]; unknown words are ignored, as RedisAI does."""
     error: cython.p_const_char = cython.NULL
-    backend: cython.p_const_char
     meta: cython.bint = False
     blob: cython.bint = False
     at: cython.int
@@ -137,10 +97,9 @@ def modelget(
         return REDISMODULE_OK
     if not meta:
         blob = True
-    backend = rai_backend_name(model.backend)
     RedisModule_ReplyWithArray(ctx, 18 if blob else 16)
-    reply_with_bytes(ctx, b"backend", backend, strlen(backend))
-    reply_with_bytes(ctx, b"device", model.device, strlen(model.device))
+    reply_with_text(ctx, b"backend", rai_backend_name(model.backend))
+    reply_with_text(ctx, b"device", model.device)
     reply_with_bytes(ctx, b"tag", model.tag.data, model.tag.length)
     reply_with_number(ctx, b"batchsize", model.batch_size)
     reply_with_number(ctx, b"minbatchsize", model.min_batch_size)
@@ -164,33 +123,11 @@ def modeldel(
 ) -> cython.int:
     """AI.MODELDEL key"""
     error: cython.p_const_char = cython.NULL
-    key: cython.pointer(RedisModuleKey)
     if argc != 2:
         return RedisModule_WrongArity(ctx)
     if find_model(ctx, argv[1], cython.address(error)) == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    key = open_for_writing(ctx, argv[1], rai_types.model)
-    RedisModule_DeleteKey(key)
-    RedisModule_CloseKey(key)
-    RedisModule_ReplicateVerbatim(ctx)
-    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def is_in_keyspace(ctx: cython.pointer(RedisModuleCtx), model: cython.pointer(rai_model)) -> cython.bint:
-    """Whether the selected database holds this very model under its last known name."""
-    found: cython.bint
-    key: cython.pointer(RedisModuleKey) = cython.cast(
-        cython.pointer(RedisModuleKey),
-        RedisModule_OpenKey(ctx, model.key, REDISMODULE_READ | REDISMODULE_OPEN_KEY_NOTOUCH),
-    )
-    if key == cython.NULL:
-        return False
-    found = RedisModule_ModuleTypeGetType(key) == rai_types.model and RedisModule_ModuleTypeGetValue(key) == model
-    RedisModule_CloseKey(key)
-    return found
+    return delete(ctx, argv[1], rai_types.model)
 
 
 @cython.cfunc
@@ -200,27 +137,10 @@ def modelscan(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI._MODELSCAN: [key, tag] of every model in the selected database (Q1, Q33)"""
-    count: int64_t = 0
-    found: int64_t = 0
-    i: int64_t
-    models: cython.pointer(cython.pointer(rai_model))
     if argc != 1:
         return RedisModule_WrongArity(ctx)
     RedisModule_Log(ctx, b"warning", b"MODELSCAN is experimental and might be removed in future versions")
-    models = rai_registry_snapshot(cython.address(count))
-    for i in range(count):
-        if is_in_keyspace(ctx, models[i]):
-            models[found], models[i] = models[i], models[found]
-            found += 1
-    RedisModule_ReplyWithArray(ctx, found)
-    for i in range(count):
-        if i < found:
-            RedisModule_ReplyWithArray(ctx, 2)
-            RedisModule_ReplyWithString(ctx, models[i].key)
-            RedisModule_ReplyWithStringBuffer(ctx, models[i].tag.data, models[i].tag.length)
-        rai_model_release(models[i])
-    RedisModule_Free(models)
-    return REDISMODULE_OK
+    return scan(ctx, RAI_MODEL)
 
 
 rai_handlers.modelget = modelget

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from redisai_py.backend import BackendError, Source
+from redisai_py.backend import BackendError, ScriptSource, Source
 
 from . import backends, native
+from .calls import Redis
 from .core import address, ffi, lib, log, text
 from .errors import error_text
 from .models import LoadedModel
 
 COULD_NOT_LOAD = b"ERR Could not load backend"
+
+redis = Redis()
 
 
 def serve(queue: Any) -> None:
@@ -73,10 +76,16 @@ def could_not_load(error: backends.BackendLoadError) -> bytes:
 
 
 def create(model: Any) -> LoadedModel:
-    """The loaded form of a C model; also fills in the names that the model itself states."""
+    """The loaded form of a C model or script."""
+    session = create_script(model) if model.kind == lib.RAI_SCRIPT else create_model(model)
     name = backends.NAMES[model.backend]
-    backend = backends.get(name)
-    session = backend.load(
+    return LoadedModel(name, session, model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000)
+
+
+def create_model(model: Any) -> Any:
+    """A model's session; also fills in the names that the model itself states."""
+    name = backends.NAMES[model.backend]
+    session = backends.get(name).load(
         Source(
             blob=join(model.blob),
             device=text(model.device),
@@ -87,7 +96,21 @@ def create(model: Any) -> LoadedModel:
     )
     if name != "TF" or model.inputs.count == 0:
         set_names(model, list(session.inputs), list(session.outputs))
-    return LoadedModel(name, session, model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000)
+    return session
+
+
+def create_script(script: Any) -> Any:
+    """A script's session; its source ends at the first NUL."""
+    name = backends.NAMES[script.backend]
+    load_script = getattr(backends.get(name), "load_script", None)
+    if load_script is None:
+        raise BackendError(f"ERR the backend that was loaded for {name} has no scripts")
+    source = ScriptSource(
+        text=join(script.blob).split(b"\0", 1)[0].decode(errors="replace"),
+        device=text(script.device),
+        entry_points=tuple(names(script.inputs)),
+    )
+    return load_script(source, redis)
 
 
 def join(blob: Any) -> bytes:

@@ -10,6 +10,7 @@ import cython
 from cython.cimports.core import (
     RAI_JOB_RETUNE,
     RAI_STRING,
+    rai_call,
     rai_control_queue,
     rai_dtype_name,
     rai_dtype_size,
@@ -20,6 +21,7 @@ from cython.cimports.core import (
     rai_jobs_complete,
     rai_model,
     rai_model_loaded,
+    rai_names,
     rai_queue,
     rai_queue_attentive,
     rai_queue_occupied,
@@ -225,6 +227,56 @@ def signature_of(tensor: cython.pointer(rai_tensor)) -> tuple:
 # ---- requests ---------------------------------------------------------------------
 
 
+@cython.cfunc
+def names_of(names: cython.pointer(rai_names)) -> list:
+    if names == cython.NULL:
+        return []
+    return [names.items[i].data[: names.items[i].length] for i in range(names.count)]
+
+
+@cython.final
+@cython.freelist(64)
+@cython.cclass
+class Call:
+    """The execution of a script's function, as its session gets it (``redisai_py.backend.Call``).
+
+    It belongs to a request, and may be used until that is answered.
+    """
+
+    call: cython.pointer(rai_call)
+    function = cython.declare(str, visibility="readonly")
+    inputs = cython.declare(list, visibility="readonly")
+    output_count = cython.declare(cython.int, visibility="readonly")
+
+    @property
+    def keys(self) -> list:
+        return names_of(self.call.keys)
+
+    @property
+    def args(self) -> list:
+        return names_of(self.call.args)
+
+    @property
+    def lists(self) -> list:
+        """How many of the last inputs belong to each list of LIST_INPUTS."""
+        return [self.call.list_lengths[i] for i in range(self.call.list_count)]
+
+    @property
+    def address(self) -> int:
+        """Of the C struct, for cffi."""
+        return cython.cast(uintptr_t, self.call)
+
+
+@cython.cfunc
+def make_call(job: cython.pointer(rai_job), inputs: list) -> Call:
+    call: Call = Call.__new__(Call)
+    call.call = job.call
+    call.function = job.call.function.data[: job.call.function.length].decode("utf-8", "surrogateescape")
+    call.inputs = inputs
+    call.output_count = job.output_count
+    return call
+
+
 @cython.final
 @cython.freelist(256)
 @cython.cclass
@@ -232,7 +284,7 @@ class Request:
     """One execution that a client waits for.
 
     ``model`` is the loaded model (``redisai_py.worker.models.LoadedModel``),
-    ``inputs`` the stored tensors, ``rows`` the first dimension that all inputs
+    ``inputs`` the stored tensors or, for a script, a ``Call``, ``rows`` the first dimension that all inputs
     share (0: there is none), ``enqueued`` and ``deadline`` monotonic seconds
     (deadline: infinity without TIMEOUT).
     """
@@ -241,7 +293,7 @@ class Request:
     known_signature: tuple
     id = cython.declare(int64_t, visibility="readonly")
     model = cython.declare(object, visibility="readonly")
-    inputs = cython.declare(list, visibility="readonly")
+    inputs = cython.declare(object, visibility="readonly")
     rows = cython.declare(int64_t, visibility="readonly")
     enqueued = cython.declare(cython.double, visibility="readonly")
     deadline = cython.declare(cython.double, visibility="readonly")
@@ -275,7 +327,7 @@ def make_request(job: cython.pointer(rai_job)) -> Request:
     request.job = job
     request.id = job.id
     request.model = cython.cast(object, cython.cast(cython.pointer(PyObject), job.model.session))
-    request.inputs = inputs
+    request.inputs = inputs if job.call == cython.NULL else make_call(job, inputs)
     request.rows = rows if rows > 0 else 0
     request.enqueued = job.enqueued_us * 1e-6
     request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
@@ -291,6 +343,8 @@ def fail_job(job: cython.pointer(rai_job), text: bytes) -> cython.void:
 @cython.cfunc
 def refuse_wrong_counts(job: cython.pointer(rai_job)) -> cython.bint:
     """Fails a request that was accepted before its model's signature was known and does not fit it."""
+    if job.call != cython.NULL:
+        return False
     if job.input_count != job.model.inputs.count:
         fail_job(job, COUNT_OF_INPUTS)
     elif job.output_count != job.model.outputs.count:
@@ -358,8 +412,8 @@ def succeed(request: Request, outputs: list, seconds: cython.double):
     for i in range(job.output_count):
         if outputs[i] is not None:
             job.outputs[i] = tensor_of(outputs[i])
-    first = job.outputs[0]
-    if first != cython.NULL:
+    if job.output_count > 0 and job.outputs[0] != cython.NULL:
+        first = job.outputs[0]
         samples = first.dims[0] if first.ndim > 0 else 1
     rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
 

@@ -141,6 +141,24 @@ def test_the_examples_of_the_readme_print_what_it_says(make_server: Callable[...
     assert run_example(tmp_path, sys.executable, "-c", python).split() == ["[10.", "40.", "90.]"]
 
 
+def test_the_example_of_the_scripts_page_runs(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = make_server()
+    if shutil.which("redis-cli") is None:
+        pytest.skip("no redis-cli")
+    (tmp_path / "pictures.py").write_text(code_block("docs/scripts.md", "python"))
+    shell = code_block("docs/scripts.md", "sh").replace("redis-cli", f"redis-cli -p {server.port}")
+    assert run_example(tmp_path, "bash", "-euc", shell).split() == ["OK", "3", "OK", "OK", "OK", "OK"]
+    with server.wire() as wire:
+        assert_tensor(wire, "normalized", np.array([[-1, 1], [1, -1]], np.float32))
+        assert_tensor(wire, "index", np.array(1))
+        assert wire("HGETALL", "counts") == [b"dog", b"1"]
+
+
+def test_a_backend_without_scripts_says_so(wire: Wire) -> None:
+    reply = wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", "def f(a):\n    return a\n")
+    assert reply == Error("ERR the backend that was loaded for TORCH has no scripts")
+
+
 def test_the_measurement_of_the_architecture_page_gives_two_figures(
     make_server: Callable[..., Server], tmp_path: Path
 ) -> None:

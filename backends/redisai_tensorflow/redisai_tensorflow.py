@@ -1,0 +1,183 @@
+"""The TF backend: TensorFlow. Source of the rules: spec/backends.md, section 5."""
+
+from __future__ import annotations
+
+import os
+from threading import Event
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors reach the client; the rest is noise in a server's output
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+
+from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
+
+from .programs import Program, program_of
+
+LONGEST_WAIT = 30.0  # seconds that a run waits for the session that replaces one which was ended
+CALLING_THREAD, SHARED_POOL = -1, 0  # where TensorFlow runs operations
+
+tf.get_logger().setLevel("ERROR")
+
+
+class Backend:
+    """Creates sessions; one for the process."""
+
+    def __init__(self, options: Options) -> None:
+        self.version = tf.__version__
+        self.options = options
+
+    def load(self, source: Source) -> Session:
+        return Session(self, source)
+
+    def config(self, kind: str, index: int | None) -> Any:
+        """The ConfigProto of a session on a device."""
+        config = config_pb2.ConfigProto(
+            allow_soft_placement=True,  # a graph may name the devices that it was trained on
+            intra_op_parallelism_threads=self.options.intra_op_parallelism,
+            inter_op_parallelism_threads=self.options.inter_op_parallelism,
+        )
+        if kind == "CPU":
+            config.device_count["GPU"] = 0
+            return config
+        if not tf.config.list_physical_devices("GPU"):
+            raise BackendError("ERR GPU requested but TF couldn't find CUDA")
+        config.gpu_options.allow_growth = True
+        if index is not None:
+            config.gpu_options.visible_device_list = str(index)
+        return config
+
+    def pool(self) -> int:
+        """Which threads run operations.
+
+        A call that stays in its worker's thread takes 4 us, one that goes through
+        the pool 24. Independent operations of one graph then run one after
+        another, each on all cores, unless the user asks for more at once.
+        """
+        return SHARED_POOL if self.options.inter_op_parallelism > 1 else CALLING_THREAD
+
+
+class Engine:
+    """A TensorFlow session and its prepared call.
+
+    TensorFlow can end a run only together with its session, so an engine is used
+    up by that, and ``replaced`` is set when there is another one.
+    """
+
+    def __init__(self, program: Program, config: Any, pool: int) -> None:
+        options = config_pb2.CallableOptions(feed=program.inputs.values(), fetch=program.outputs.values())
+        options.run_options.inter_op_thread_pool = pool
+        self.session = tf.compat.v1.Session(graph=program.graph, config=config)
+        for operation, feed in program.start:
+            self.session.run(operation, feed)
+        # Session.run looks at names, types and shapes anew in every call, for 170 us.
+        self.call = self.session._make_callable_from_options(options)
+        self.ended = False
+        self.expects_successor = False  # somebody is about to ask for one, so that waiting for it is worth it
+        self.replaced = Event()
+
+    def end(self) -> None:
+        self.ended = True
+        self.session.close()
+
+
+class Session:
+    """A loaded model."""
+
+    def __init__(self, backend: Backend, source: Source) -> None:
+        self._backend = backend
+        self._source = (source.device, source.inputs, source.outputs)
+        self._engine = self._create(source.blob)
+
+    def _create(self, blob: bytes) -> Engine:
+        device, inputs, outputs = self._source
+        kind, index = parse_device(device)
+        with program_of(blob, inputs, outputs) as program:
+            self.inputs = list(program.inputs)
+            self.outputs = list(program.outputs)
+            self._as_input = as_array if program.takes_strings() else np.asarray
+            self._gives_strings = program.gives_strings()
+            return Engine(program, self._backend.config(kind, index), self._backend.pool())
+
+    def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
+        control = run.state.get(Control) or Control()
+        run.state[Control] = control
+        call, convert = control.take(self._engine), self._as_input
+        run.terminate = control
+        results: list[Outputs | Exception] = []
+        for tensors in requests:
+            try:
+                results.append(call(*map(convert, tensors)))
+            except Exception as error:
+                results.append(self._retry(tensors, error, control, run))
+        if control.leave():
+            run.retune = True
+        if self._gives_strings:
+            results = [result if isinstance(result, Exception) else list(map(as_output, result)) for result in results]
+        return results
+
+    def _retry(self, tensors: list[Any], error: Exception, control: Control, run: Run) -> Outputs | Exception:
+        """What a failed run leads to: its error, or another run, if its session was ended for another one's sake."""
+        engine = control.engine
+        if self._as_input is not as_array and any(getattr(tensor, "is_string", False) for tensor in tensors):
+            call, tensors = engine.call, list(map(as_array, tensors))  # TensorFlow has the words for a wrong dtype
+        elif not engine.ended:
+            return BackendError(str(error))
+        else:
+            wait = engine.expects_successor and not control.used
+            run.retune = not wait
+            if not wait or not engine.replaced.wait(LONGEST_WAIT):
+                return BackendError(str(error))
+            call = control.take(self._engine)
+        try:
+            outputs: Outputs = call(*map(self._as_input, tensors))
+            return outputs
+        except Exception as again:
+            return BackendError(str(again))
+
+    def retune(self, blob: bytes) -> None:
+        """Creates an engine in place of one that was ended."""
+        engine = self._engine
+        if not engine.ended:
+            return
+        try:
+            self._engine = self._create(blob)
+        finally:
+            engine.replaced.set()
+
+    def close(self) -> None:
+        self._engine.end()
+
+
+class Control:
+    """How a worker's run is ended: calling it does that, from another thread."""
+
+    def __init__(self) -> None:
+        self.engine: Any = None
+        self.used = False
+        self.running = False
+
+    def take(self, engine: Engine) -> Any:
+        """Notes what the worker's run uses, and returns the call."""
+        self.engine = engine
+        self.used = False
+        self.running = True
+        return engine.call
+
+    def leave(self) -> bool:
+        """The run is over; true when its engine has to be replaced."""
+        self.running = False
+        return self.used
+
+    def __call__(self) -> None:
+        # In this order: whichever of this and leave() comes first, nobody waits for a successor that nobody asks for.
+        self.used = True
+        self.engine.expects_successor = self.running
+        self.engine.end()
+
+
+def as_output(value: Any) -> Any:
+    """A fetched value as an array: TensorFlow gives a STRING scalar as bytes."""
+    return np.array(value, dtype=object) if isinstance(value, bytes) else value

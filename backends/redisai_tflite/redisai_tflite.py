@@ -1,0 +1,190 @@
+"""The TFLITE backend. Source of the rules: spec/backends.md, section 8.
+
+ai_edge_litert is the successor of tflite_runtime; TensorFlow has the same
+interpreter. Whichever is there, in this order, is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
+
+RUNTIMES = (
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+    ("tensorflow.lite.python.interpreter", "tensorflow"),
+)
+
+DTYPES = frozenset(map(np.dtype, ("f4", "i1", "i2", "i4", "i8", "u1", "?")))
+WRONG_TYPE = "Input tensor type doesn't match the type expected by the model definition"
+
+
+def find_runtime() -> tuple[Any, str]:
+    """The interpreter's module and its version; raises ImportError of the first choice."""
+    missing: ImportError | None = None
+    for module, package in RUNTIMES:
+        try:
+            found = import_module(module)
+        except ImportError as error:
+            missing = missing or error
+            continue
+        try:
+            return found, version(package)
+        except PackageNotFoundError:  # a build of TensorFlow under another name
+            return found, "unknown"
+    raise missing or ImportError("no TFLite runtime")
+
+
+runtime, runtime_version = find_runtime()
+
+
+class Backend:
+    """Creates sessions; one for the process."""
+
+    def __init__(self, options: Options) -> None:
+        self.version = runtime_version
+        self.log = options.log
+
+    def load(self, source: Source) -> Session:
+        try:
+            parse_device(source.device)  # GPU is the CPU, too
+        except BackendError as error:
+            raise BackendError("ERR Unsupported device") from error
+        return Session(self, source.blob)
+
+    def error(self, text: str, reason: Exception) -> BackendError:
+        """The error that RedisAI's clients know; the runtime's own words go to the log."""
+        self.log("verbose", f"TFLITE: {text}: {reason}")
+        return BackendError(text)
+
+
+class Session:
+    """A loaded model: one interpreter for each run that is going on at the same time."""
+
+    def __init__(self, backend: Backend, blob: bytes) -> None:
+        self._backend = backend
+        self._blob = blob
+        first = Interpreter(backend, blob)
+        self._idle = [first]
+        self.inputs, self.outputs = first.input_names, first.output_names
+
+    def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
+        interpreter = self._take()
+        results: list[Outputs | Exception] = []
+        for tensors in requests:
+            try:
+                results.append(interpreter.run(tensors))
+            except Exception as error:
+                results.append(error)
+        self._idle.append(interpreter)
+        return results
+
+    def close(self) -> None:
+        self._idle.clear()
+
+    def _take(self) -> Interpreter:
+        try:
+            return self._idle.pop()  # the one that ran last: its memory is warm
+        except IndexError:
+            return Interpreter(self._backend, self._blob)
+
+
+class Interpreter:
+    """One interpreter, of one thread: the scheduler spreads runs over the cores.
+
+    Calls go to the object below the public class, which looks for views of its
+    memory in every call. There are none: GetTensor copies.
+    """
+
+    def __init__(self, backend: Backend, blob: bytes) -> None:
+        self._backend = backend
+        public = create(backend, blob)
+        inputs, outputs = public.get_input_details(), public.get_output_details()
+        self.input_names = [detail["name"] for detail in inputs]
+        self.output_names = [detail["name"] for detail in outputs]
+        self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
+        self._shapes: list[Any] = [tuple(detail["shape"].tolist()) for detail in inputs]
+        self._outputs = [detail["index"] for detail in outputs]
+        self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
+        self._native = public._interpreter
+
+    def run(self, tensors: list[Any]) -> Outputs:
+        """The outputs for these inputs; they are copies. Raises BackendError."""
+        native = self._native
+        arrays = self._fit(tensors)
+        for (index, _), array in zip(self._inputs, arrays, strict=True):
+            native.SetTensor(index, array)
+        try:
+            native.Invoke()
+        except Exception as error:
+            raise self._backend.error("Failed to invoke TfLite", error) from error
+        if self._unsupported is not None:
+            raise BackendError(self._unsupported)
+        return [native.GetTensor(index) for index in self._outputs]
+
+    def _fit(self, tensors: list[Any]) -> list[Any]:
+        """The inputs as arrays, after their dtypes are checked and the interpreter has their shapes."""
+        if len(tensors) != len(self._inputs):
+            raise BackendError("Inconsistent number of inputs")
+        arrays = []
+        resize = False
+        for position, tensor in enumerate(tensors):
+            array = as_array(tensor)
+            expected = self._inputs[position][1]
+            if array.dtype != expected:
+                raise BackendError(WRONG_TYPE)
+            if expected not in DTYPES:
+                raise BackendError(unsupported(expected, "input"))
+            resize = resize or array.shape != self._shapes[position]
+            arrays.append(array)
+        if resize:
+            self._resize(arrays)
+        return arrays
+
+    def _resize(self, arrays: list[Any]) -> None:
+        wanted = [array.shape for array in arrays]
+        previous, self._shapes = self._shapes, [None] * len(wanted)  # unknown, should this fail
+        try:
+            for (index, _), shape, known in zip(self._inputs, wanted, previous, strict=True):
+                if shape != known:
+                    self._native.ResizeInputTensor(index, np.array(shape, np.int32), False)
+        except Exception as error:
+            raise self._backend.error("Failed to resize input tensors", error) from error
+        try:
+            self._native.AllocateTensors()
+        except Exception as error:
+            raise self._backend.error("Failed to allocate tensors", error) from error
+        self._shapes = wanted
+
+
+def create(backend: Backend, blob: bytes) -> Any:
+    """The runtime's own interpreter, with its memory."""
+    options: dict[str, Any] = {}
+    if runtime.__name__.startswith("tensorflow"):
+        # Its default delegates may run any TensorFlow operation, also those that read files.
+        options["experimental_op_resolver_type"] = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        interpreter = runtime.Interpreter(model_content=blob, num_threads=1, **options)
+    except ValueError as error:  # no flatbuffer, or of another version
+        raise backend.error("Failed to load model from buffer", error) from error
+    except Exception as error:
+        raise backend.error("Failed to construct interpreter", error) from error
+    try:
+        interpreter.allocate_tensors()
+    except Exception as error:
+        raise backend.error("Failed to allocate tensors", error) from error
+    return interpreter
+
+
+def unsupported(dtype: np.dtype[Any], direction: str) -> str:
+    """The error for a dtype of the model that tensors do not have; empty for the others."""
+    if dtype in DTYPES:
+        return ""
+    if dtype == np.float16:
+        return f"Float16 not currently supported as {direction} tensor data type"
+    return f"Unsupported {direction} data type"

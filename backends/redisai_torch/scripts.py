@@ -1,0 +1,323 @@
+"""Scripts: TorchScript functions compiled from source. Source of the rules: spec/scripts.md."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import threading
+from contextlib import nullcontext
+from itertools import islice
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from redisai_py.backend import BackendError, Call, Outputs, Redis, Reply, Run, ScriptSource
+
+from .graph import AUTOGRAD, check_graph, nodes
+from .tensors import to_array, to_arrays, to_torch
+from .threads import Thread, thread_of
+
+# ---- redis and redisAI in scripts ---------------------------------------------------
+#
+# The operators come in two layers. torch.library registers operators that are written
+# in Python, but their values pass through Python strings, so they cannot carry bytes
+# that are not UTF-8, and what Python returns as Any must have elements of one type.
+# The functions that scripts see are therefore TorchScript themselves: they send such
+# strings as numbers, get flat lists back, and build the reply from those.
+
+
+def is_exception(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
+
+
+NIL, STRING, INTEGER, ARRAY, ERROR = range(5)
+
+FUNCTIONS = """
+def execute(command: str, arguments: List[str]) -> Any:
+    words = [command]
+    words.extend(arguments)
+    plain = True
+    for word in words:
+        plain = plain and word.isprintable()
+    if plain:
+        kinds, numbers, strings = operators.execute(words)
+    else:
+        raw: List[List[int]] = []
+        for word in words:
+            raw.append([ord(character) for character in word])
+        kinds, numbers, strings = operators.execute_raw(raw)
+    values: List[Any] = []
+    for kind, number in zip(kinds, numbers):
+        if kind == 0:
+            values.append(None)
+        elif kind == 1:
+            values.append(strings[number])
+        elif kind == 2:
+            values.append(number)
+        elif kind == 3:
+            start = len(values) - number
+            items = values[start:]
+            values = values[:start]
+            values.append(items)
+        else:
+            raise RuntimeError(strings[number])
+    return values[0]
+
+def asList(value: Any) -> List[Any]:
+    assert isinstance(value, List[Any]), "the value is not a list"
+    return value
+
+def model_execute(key: str, inputs: List[Tensor], count: int) -> List[Tensor]:
+    outputs, error = operators.model_execute([ord(character) for character in key], inputs, count)
+    if len(error) > 0:
+        raise RuntimeError(error)
+    return outputs
+"""
+
+SCHEMAS = (
+    "execute(str[] words) -> (int[], int[], str[])",
+    "execute_raw(int[][] words) -> (int[], int[], str[])",
+    "model_execute(int[] key, Tensor[] inputs, int count) -> (Tensor[], str)",
+)
+
+
+EXCEPTIONS = {name: value for name, value in vars(builtins).items() if is_exception(value)}
+
+
+class Caller(threading.local):
+    """Whose call this thread is in."""
+
+    call: Call | None = None
+    run: Run
+
+
+class Environment:
+    """The global names of scripts; one for the process."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.caller = Caller()
+        self._redis = redis
+        self._library = torch.library.Library("redisai_py", "DEF")
+        for schema in SCHEMAS:
+            name = schema.partition("(")[0]
+            self._library.define(schema)
+            self._library.impl(name, getattr(self, "_" + name), "CompositeExplicitAutograd")
+        unit = torch._C.CompilationUnit()
+        unit.define(FUNCTIONS, {"operators": torch.ops.redisai_py, **EXCEPTIONS}.get)
+        redis_names, redisai_names = ModuleType("redis"), ModuleType("redisAI")
+        redis_names.execute = unit.find_function("execute")  # type: ignore[attr-defined]
+        redis_names.asList = unit.find_function("asList")  # type: ignore[attr-defined]
+        redisai_names.model_execute = unit.find_function("model_execute")  # type: ignore[attr-defined]
+        self._names = {"torch": Aten("torch"), "redis": redis_names, "redisai": redisai_names}
+        self._unit = unit
+
+    def find(self, name: str) -> Any:
+        """What a global name of a script stands for; None: nothing."""
+        return self._names.get(name.lower()) or EXCEPTIONS.get(name)
+
+    def _execute(self, words: list[str]) -> tuple[list[int], list[int], list[bytes]]:
+        return self._call([word.encode() for word in words])
+
+    def _execute_raw(self, words: list[list[int]]) -> tuple[list[int], list[int], list[bytes]]:
+        return self._call([bytes(word) for word in words])
+
+    def _call(self, words: list[bytes]) -> tuple[list[int], list[int], list[bytes]]:
+        flat = Flat()
+        try:
+            flat.add(self._redis.execute(self._current(), words))
+        except BackendError as error:
+            flat.add_error(error)
+        return flat.kinds, flat.numbers, flat.strings
+
+    def _model_execute(
+        self, key: list[int], inputs: list[torch.Tensor], count: int
+    ) -> tuple[list[torch.Tensor], bytes]:
+        call, run = self._current(), self.caller.run
+        try:
+            arrays = [to_array(tensor.contiguous()) for tensor in inputs]
+            outputs = self._redis.run_model(call, bytes(key), arrays, count, run)
+            return [to_torch(output).clone() for output in outputs], b""
+        except Exception as error:
+            return [], (str(error) or type(error).__name__).encode()
+
+    def _current(self) -> Call:
+        call = self.caller.call
+        if call is None:
+            raise BackendError("ERR redis and redisAI cannot be used in a forked task of a script")
+        return call
+
+
+class Aten(ModuleType):
+    """``torch`` in scripts: PyTorch's functions and constants, and all operators by their bare names."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(torch, name, None)
+        return found if found is not None else getattr(torch.ops.aten, name)
+
+
+class Flat:
+    """A reply as three flat lists: what each value is, a number for each, and the strings. Elements precede arrays."""
+
+    def __init__(self) -> None:
+        self.kinds: list[int] = []
+        self.numbers: list[int] = []
+        self.strings: list[bytes] = []
+
+    def add(self, reply: Reply) -> None:
+        if reply is None:
+            self._append(NIL, 0)
+        elif isinstance(reply, int):
+            self._append(INTEGER, reply)
+        elif isinstance(reply, bytes):
+            self._append_string(STRING, reply)
+        else:
+            for element in reply:
+                self.add(element)
+            self._append(ARRAY, len(reply))
+
+    def add_error(self, error: Exception) -> None:
+        self._append_string(ERROR, str(error).encode(errors="replace"))
+
+    def _append_string(self, kind: int, string: bytes) -> None:
+        self._append(kind, len(self.strings))
+        self.strings.append(string)
+
+    def _append(self, kind: int, number: int) -> None:
+        self.kinds.append(kind)
+        self.numbers.append(number)
+
+
+# ---- compiling ------------------------------------------------------------------------
+
+
+WRITES_TENSOR = re.compile(r"Tensor(\[\])?\(\w+!")
+
+
+class Function:
+    """A function of a script, and how calls are mapped to its parameters.
+
+    An entry point takes the tensors, the keys and the arguments; any other function
+    takes tensors and lists of tensors, as far as they go.
+    """
+
+    def __init__(self, compiled: Any, is_entry_point: bool) -> None:
+        check_graph(compiled.inlined_graph)
+        operators = list(nodes(compiled.inlined_graph))
+        self.name = compiled.name
+        self.compiled = compiled
+        self.writes_tensors = any(WRITES_TENSOR.search(node.schema()) for node in operators)
+        self.uses_autograd = any(node.kind() in AUTOGRAD for node in operators)
+        self._is_entry_point = is_entry_point
+        self._parameters = [str(argument.type) for argument in compiled.schema.arguments]
+        self._takes_tensors = all(kind == "Tensor" for kind in self._parameters)
+
+    def arguments(self, call: Call, inputs: list[torch.Tensor]) -> list[Any]:
+        """The arguments for a call; raises BackendError."""
+        if self._is_entry_point:
+            return [inputs, call.keys, call.args]
+        lists = call.lists
+        singles = len(inputs) - sum(lists)
+        if len(self._parameters) > singles + (len(lists) if lists else 0):
+            raise BackendError(f"Wrong number of inputs provided to function: {self.name}")
+        if self._takes_tensors:
+            return inputs[: len(self._parameters)]
+        return self._best_effort(inputs, singles, lists)
+
+    def _best_effort(self, inputs: list[torch.Tensor], singles: int, lists: list[int]) -> list[Any]:
+        """One tensor for each Tensor; for List[Tensor] the next of LIST_INPUTS or, without that, all the rest.
+
+        What is left without an argument is TorchScript's to complain about.
+        """
+        single = iter(inputs[:singles])
+        listed = iter(inputs[singles:])
+        lengths = iter(lists)
+        arguments: list[Any] = []
+        for kind in self._parameters:
+            if kind == "Tensor":
+                arguments += islice(single, 1)
+            elif kind != "List[Tensor]":
+                raise BackendError(f"Unsupported input type in function definition: {self.name}")
+            elif lists:
+                arguments.append(list(islice(listed, next(lengths, 0))))
+            else:
+                arguments.append(list(single))
+                break
+        return arguments
+
+
+SIGNATURE = ["List[Tensor]", "List[str]", "List[str]"]
+
+
+def compile_script(source: ScriptSource, environment: Environment) -> dict[str, Function]:
+    """The functions of a script by name; raises BackendError, or the compiler's error."""
+    unit = torch._C.CompilationUnit()
+    unit.define(source.text, environment.find)
+    compiled = {function.name: function for function in unit.get_functions()}
+    for name in source.entry_points:
+        check_entry_point(name, compiled.get(name))
+    return {name: Function(function, name in source.entry_points) for name, function in compiled.items()}
+
+
+def check_entry_point(name: str, function: Any) -> None:
+    """Raises BackendError unless the function has an entry point's signature."""
+    if function is None:
+        raise BackendError(f"Function {name} does not exist in the given script.")
+    types = [str(argument.type) for argument in function.schema.arguments]
+    if len(types) != len(SIGNATURE):
+        raise BackendError(f"Wrong number of inputs in function {name}. Expected 3 but was {len(types)}")
+    if types != SIGNATURE:
+        raise BackendError(
+            f"Wrong inputs type in function {name}. Expected signature similar to: "
+            f"def {name}(tensors: List[Tensor], keys: List[str], args: List[str])"
+        )
+
+
+# ---- running --------------------------------------------------------------------------
+
+
+class ScriptSession:
+    """A compiled script. A run cannot be ended: TorchScript has no means for it."""
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    def __init__(self, source: ScriptSource, device: torch.device, environment: Environment, intra_op: int) -> None:
+        self._functions = compile_script(source, environment)
+        self._device = None if device.type == "cpu" else device
+        self._caller = environment.caller
+        self._intra_op = intra_op
+
+    def execute(self, requests: list[Call], run: Run) -> list[Outputs | Exception]:
+        thread = thread_of(run, self._intra_op)
+        caller = self._caller
+        caller.run = run
+        results: list[Outputs | Exception] = []
+        for call in requests:
+            caller.call = call
+            try:
+                results.append(self._run(call, thread))
+            except Exception as error:
+                results.append(error)
+        caller.call = None
+        return results
+
+    def close(self) -> None:
+        pass
+
+    def _run(self, call: Call, thread: Thread) -> Outputs:
+        function = self._functions.get(call.function)
+        if function is None:
+            raise BackendError(f"Function does not exist: {call.function}")
+        inputs = [to_torch(tensor) for tensor in call.inputs]
+        if self._device is not None:
+            inputs = [tensor.to(self._device) for tensor in inputs]
+        elif function.writes_tensors:  # stored tensors are everybody's
+            inputs = [tensor.clone() for tensor in inputs]
+        arguments = function.arguments(call, inputs)
+        with NOTHING if function.uses_autograd else thread.inference_mode:
+            result = function.compiled(*arguments)
+        return to_arrays(result, call.function, call.output_count) if call.output_count > 0 else []
+
+
+NOTHING = nullcontext()

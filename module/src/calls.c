@@ -1,0 +1,189 @@
+/* What scripts do with Redis, on worker threads, and on whose behalf. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "internal.h"
+
+/* Commands that take over the connection or the process, or wait for replicas; a
+ * script has no connection. */
+static const char *const forbidden[] = {"SHUTDOWN", "DEBUG",  "MONITOR", "SYNC",   "PSYNC",
+                                        "REPLCONF", "MODULE", "WAIT",    "WAITAOF"};
+
+rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length) {
+    rai_call *call = RedisModule_Calloc(1, sizeof(*call));
+    call->function = rai_bytes_new(function, length);
+    call->database = RedisModule_GetSelectedDb(ctx);
+    call->client_id = RedisModule_GetClientId(ctx);
+    if (RedisModule_GetCurrentUserName) {
+        RedisModuleString *user = RedisModule_GetCurrentUserName(ctx);
+        if (user) {
+            size_t user_length;
+            const char *name = RedisModule_StringPtrLen(user, &user_length);
+            call->user = rai_bytes_new(name, user_length);
+            RedisModule_FreeString(ctx, user);
+        }
+    }
+    return call;
+}
+
+void rai_call_free(rai_call *call) {
+    if (call == NULL) return;
+    rai_names_free(call->keys);
+    rai_names_free(call->args);
+    RedisModule_Free(call->list_lengths);
+    RedisModule_Free(call->user.data);
+    RedisModule_Free(call->function.data);
+    RedisModule_Free(call);
+}
+
+/* ---- rights ------------------------------------------------------------- */
+
+/* The user of a connected client, from CLIENT LIST; empty when it is gone. */
+static RedisModuleString *user_of_client(RedisModuleCtx *ctx, uint64_t client_id) {
+    static const char field[] = " user=";
+    RedisModuleString *user = NULL;
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, "CLIENT", "ccl", "LIST", "ID", (long long)client_id);
+    size_t length = 0;
+    const char *line = reply ? RedisModule_CallReplyStringPtr(reply, &length) : NULL;
+    const char *name = line ? memmem(line, length, field, sizeof(field) - 1) : NULL;
+    if (name) {
+        name += sizeof(field) - 1;
+        const char *end = name;
+        while (end < line + length && *end != ' ' && *end != '\n') end++;
+        user = RedisModule_CreateString(ctx, name, (size_t)(end - name));
+    }
+    if (reply) RedisModule_FreeCallReply(reply);
+    return user;
+}
+
+/* Whether ACL GETUSER's flags, the second element of its reply, hold this one. */
+static int has_flag(RedisModuleCallReply *flags, const char *wanted) {
+    for (size_t i = 0; i < RedisModule_CallReplyLength(flags); i++) {
+        size_t length;
+        const char *flag = RedisModule_CallReplyStringPtr(RedisModule_CallReplyArrayElement(flags, i), &length);
+        if (flag && length == strlen(wanted) && memcmp(flag, wanted, length) == 0) return 1;
+    }
+    return 0;
+}
+
+/* Before 7.0.6 no command can be run as a certain user, so there the user must be
+ * allowed everything. Asked once a call: the client may leave while its script runs. */
+static int may_do_everything(RedisModuleCtx *ctx, rai_call *call) {
+    if (call->full_rights) return call->full_rights > 0;
+    RedisModuleString *user = user_of_client(ctx, call->client_id);
+    RedisModuleCallReply *reply = user ? RedisModule_Call(ctx, "ACL", "cs", "GETUSER", user) : NULL;
+    RedisModuleCallReply *flags = reply ? RedisModule_CallReplyArrayElement(reply, 1) : NULL;
+    call->full_rights = flags && has_flag(flags, "allcommands") && has_flag(flags, "allkeys") ? 1 : -1;
+    if (reply) RedisModule_FreeCallReply(reply);
+    if (user) RedisModule_FreeString(ctx, user);
+    return call->full_rights > 0;
+}
+
+/* The user as Redis 7 knows it; NULL when it was deleted meanwhile. */
+static RedisModuleUser *user_of(RedisModuleCtx *ctx, rai_call *call) {
+    RedisModuleString *name = RedisModule_CreateString(ctx, call->user.data ? call->user.data : "", call->user.length);
+    RedisModuleUser *user = RedisModule_GetModuleUserFromUserName(name);
+    RedisModule_FreeString(ctx, name);
+    return user;
+}
+
+static int may_read(RedisModuleCtx *ctx, rai_call *call, RedisModuleString *key) {
+    if (RedisModule_ACLCheckKeyPermissions == NULL) return may_do_everything(ctx, call);
+    RedisModuleUser *user = user_of(ctx, call);
+    if (user == NULL) return 0;
+    int allowed = RedisModule_ACLCheckKeyPermissions(user, key, REDISMODULE_CMD_KEY_ACCESS) == REDISMODULE_OK;
+    RedisModule_FreeModuleUser(user);
+    return allowed;
+}
+
+/* ---- calls -------------------------------------------------------------- */
+
+/* Takes Redis' lock. */
+static RedisModuleCtx *enter(rai_call *call) {
+    RedisModule_ThreadSafeContextLock(rai_detached_context());
+    RedisModuleCtx *ctx = RedisModule_GetThreadSafeContext(NULL);
+    RedisModule_SelectDb(ctx, call->database);
+    return ctx;
+}
+
+/* Redis 6.2 replicates what was called when the context goes: before the lock does. */
+static void leave(RedisModuleCtx *ctx) {
+    RedisModule_FreeThreadSafeContext(ctx);
+    RedisModule_ThreadSafeContextUnlock(rai_detached_context());
+}
+
+static int is_forbidden(const char *command) {
+    for (size_t i = 0; i < sizeof(forbidden) / sizeof(*forbidden); i++) {
+        if (strcasecmp(command, forbidden[i]) == 0) return 1;
+    }
+    return 0;
+}
+
+/* Runs a command as the call's user; NULL with errno. */
+static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, rai_call *call, RedisModuleString **words, size_t count) {
+    const char *command = RedisModule_StringPtrLen(words[0], NULL);
+    errno = EACCES;
+    if (is_forbidden(command)) return NULL;
+    if (RedisModule_SetContextUser == NULL) {
+        if (!may_do_everything(ctx, call)) return NULL;
+        errno = 0;
+        return RedisModule_Call(ctx, command, "!v", words + 1, count - 1);
+    }
+    RedisModuleUser *user = user_of(ctx, call);
+    if (user == NULL) return NULL;
+    errno = 0;
+    RedisModule_SetContextUser(ctx, user);
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, command, "!Cv", words + 1, count - 1);
+    int error = errno;
+    RedisModule_FreeModuleUser(user);
+    errno = error;
+    return reply;
+}
+
+char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
+                     size_t *reply_length) {
+    char *copy = NULL;
+    RedisModuleCtx *ctx = enter(call);
+    RedisModuleString **words = RedisModule_Alloc((size_t)argc * sizeof(*words));
+    for (int32_t i = 0; i < argc; i++) words[i] = RedisModule_CreateString(ctx, argv[i], lengths[i]);
+    RedisModuleCallReply *reply = run_as_user(ctx, call, words, (size_t)argc);
+    int error = errno;
+    if (reply) {
+        const char *protocol = RedisModule_CallReplyProto(reply, reply_length);
+        copy = RedisModule_Alloc(*reply_length + 1);
+        memcpy(copy, protocol, *reply_length);
+        RedisModule_FreeCallReply(reply);
+    }
+    for (int32_t i = 0; i < argc; i++) RedisModule_FreeString(ctx, words[i]);
+    RedisModule_Free(words);
+    leave(ctx);
+    errno = error;
+    return copy;
+}
+
+void rai_call_free_reply(char *reply) {
+    RedisModule_Free(reply);
+}
+
+rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, const char **error) {
+    RedisModuleCtx *ctx = enter(call);
+    RedisModuleString *name = RedisModule_CreateString(ctx, key, length);
+    RedisModuleKey *opened = NULL;
+    rai_model *model = NULL;
+    *error = "ERR model key is empty";
+    if (!may_read(ctx, call, name)) {
+        *error = "NOPERM this user has no permissions to access the model's key";
+    } else if ((opened = RedisModule_OpenKey(ctx, name, REDISMODULE_READ)) != NULL) {
+        if (RedisModule_ModuleTypeGetType(opened) == rai_types.model) {
+            model = rai_model_retain(RedisModule_ModuleTypeGetValue(opened));
+        } else if (RedisModule_KeyType(opened) != REDISMODULE_KEYTYPE_EMPTY) {
+            *error = "WRONGTYPE Operation against a key holding the wrong kind of value";
+        }
+    }
+    RedisModule_CloseKey(opened);
+    RedisModule_FreeString(ctx, name);
+    leave(ctx);
+    return model;
+}

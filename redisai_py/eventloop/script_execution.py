@@ -1,0 +1,458 @@
+"""AI.SCRIPTEXECUTE and AI.SCRIPTRUN: parse, block the client, and, when a worker is done, store and reply.
+
+Source of the rules: spec/commands.md, sections 15, 16 and 19, spec/scripts.md, section 3,
+and the older forms that decisions.md adds.
+"""
+
+import cython
+from cython.cimports.command_handlers import rai_handlers
+from cython.cimports.core import (
+    RAI_JOB_EXECUTE,
+    rai_call,
+    rai_call_new,
+    rai_job,
+    rai_job_free,
+    rai_job_new,
+    rai_job_of_context,
+    rai_job_submit_execution,
+    rai_model,
+    rai_names,
+    rai_names_new,
+    rai_names_set,
+)
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.redis_api import (
+    REDISMODULE_OK,
+    RedisModule_Calloc,
+    RedisModule_Free,
+    RedisModule_IsKeysPositionRequest,
+    RedisModule_KeyAtPos,
+    RedisModule_ReplyWithError,
+    RedisModule_StringPtrLen,
+    RedisModuleCtx,
+    RedisModuleString,
+)
+from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
+from cython.cimports.redisai_py.eventloop.execution import (
+    cannot_wait,
+    finish_execution,
+    reply_to_execution,
+    reply_with_cannot_wait,
+    take_inputs,
+    unexpected,
+)
+from cython.cimports.redisai_py.eventloop.keyspace import find_script
+from cython.cimports.redisai_py.eventloop.strings import new_strings
+
+NO_SCOPE = cython.declare(cython.int, -1)
+KEYS = cython.declare(cython.int, 0)
+INPUTS = cython.declare(cython.int, 1)
+ARGS = cython.declare(cython.int, 2)
+OUTPUTS = cython.declare(cython.int, 3)
+LIST_INPUTS = cython.declare(cython.int, 4)
+
+WORDS = cython.declare(cython.p_const_char[5], [b"KEYS", b"INPUTS", b"ARGS", b"OUTPUTS", b"LIST_INPUTS"])
+NOT_A_COUNT = cython.declare(
+    cython.p_const_char[5],
+    [
+        b"ERR Invalid or negative value found in number of KEYS",
+        b"ERR Invalid argument for inputs count in AI.SCRIPTEXECUTE",
+        b"ERR Invalid argument for keys count in AI.SCRIPTEXECUTE",
+        b"ERR Invalid argument for outputs count in AI.SCRIPTEXECUTE",
+        b"ERR Invalid argument for inputs count in AI.SCRIPTEXECUTE",
+    ],
+)
+TOO_FEW = cython.declare(
+    cython.p_const_char[5],
+    [
+        b"ERR Number of pre declared KEYS to be used in the command does not match the number of given arguments",
+        b"ERR number of inputs to AI.SCRIPTEXECUTE command does not match the number of given arguments",
+        b"ERR number of args to AI.SCRIPTEXECUTE command does not match the number of given arguments",
+        b"ERR number of outputs to AI.SCRIPTEXECUTE command does not match the number of given arguments",
+        b"ERR number of inputs to AI.SCRIPTEXECUTE command does not match the number of given arguments",
+    ],
+)
+AGAIN = cython.declare(
+    cython.p_const_char[4],
+    [
+        b"ERR Already Encountered KEYS scope in AI.SCRIPTEXECUTE command",
+        b"ERR Already Encountered INPUTS scope in AI.SCRIPTEXECUTE command",
+        b"ERR Already Encountered ARGS scope in AI.SCRIPTEXECUTE command",
+        b"ERR Already Encountered OUTPUTS scope in AI.SCRIPTEXECUTE command",
+    ],
+)
+
+# The request being parsed (one thread, so one is enough): of each scope the position
+# of its first word, 0 while it was not seen, and how many words it has.
+first = cython.declare(cython.int[5])
+count = cython.declare(cython.int[5])
+list_count = cython.declare(cython.int, 0)  # how many LIST_INPUTS there are; count is of all their words
+timeout_ms = cython.declare(cython.longlong, 0)
+
+
+# ---- AI.SCRIPTEXECUTE: the grammar ---------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scope_of(argument: cython.pointer(RedisModuleString)) -> cython.int:
+    """The scope that this word begins, or NO_SCOPE."""
+    scope: cython.int
+    for scope in range(5):
+        if is_word(argument, WORDS[scope]):
+            return scope
+    return NO_SCOPE
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def is_hash_tag(argument: cython.pointer(RedisModuleString)) -> cython.bint:
+    length: cython.size_t = 0
+    text: cython.p_const_char = RedisModule_StringPtrLen(argument, cython.address(length))
+    return length > 2 and text[0] == b"{"[0] and text[length - 1] == b"}"[0]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def measure_scope(
+    scope: cython.int,
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    at: cython.p_int,
+    words: cython.p_longlong,
+) -> cython.p_const_char:
+    """Finds the words of the scope whose keyword is at ``at``: their place and number. NULL, or the error."""
+    left: cython.int = argc - at[0] - 1  # arguments behind the keyword
+    is_count: cython.bint
+    if scope == KEYS and left > 0 and is_hash_tag(argv[at[0] + 1]):  # the older form, without a count
+        words[0] = 1
+        at[0] += 1
+        return cython.NULL
+    if scope == KEYS and left < 2:
+        return b"ERR Missing arguments after KEYS keyword"
+    if left < 1:
+        return b"ERR Invalid arguments provided to AI.SCRIPTEXECUTE"
+    is_count = parse_integer(argv[at[0] + 1], words)
+    if not is_count or (scope == KEYS and words[0] <= 0):
+        return NOT_A_COUNT[scope]
+    if words[0] < 0:
+        words[0] = 0
+    if words[0] > left - 1:
+        return TOO_FEW[scope]
+    at[0] += 2
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_timeout(
+    argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int, at: cython.int
+) -> cython.p_const_char:
+    """Parses ``TIMEOUT t``, which must be all that is left; NULL, or the error."""
+    if at + 1 >= argc:
+        return b"ERR No value provided for TIMEOUT in AI.SCRIPTEXECUTE"
+    if not parse_integer(argv[at + 1], cython.address(timeout_ms)) or timeout_ms <= 0:
+        return b"ERR Invalid value for TIMEOUT"
+    if at + 2 < argc:
+        return b"ERR Encountered problem parsing AI.SCRIPTEXECUTE"
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_scopes(argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int) -> cython.p_const_char:
+    """Parses everything from argv[3] on; NULL, or the error."""
+    global list_count, timeout_ms
+    at: cython.int = 3
+    scope: cython.int
+    words: cython.longlong = 0
+    error: cython.p_const_char
+    for scope in range(5):
+        first[scope] = count[scope] = 0
+    list_count = 0
+    timeout_ms = 0
+    if argc < 4 or (scope_of(argv[3]) != KEYS and scope_of(argv[3]) != INPUTS):
+        return b"ERR KEYS or INPUTS scope must be provided first for AI.SCRIPTEXECUTE command"
+    while at < argc:
+        if is_word(argv[at], b"TIMEOUT"):
+            return parse_timeout(argv, argc, at)
+        scope = scope_of(argv[at])
+        if scope == NO_SCOPE:
+            return unexpected(b"ERR Invalid AI.SCRIPTEXECUTE command. Unexpected argument: %s", argv[at])
+        if scope != LIST_INPUTS and first[scope] > 0:
+            return AGAIN[scope]
+        error = measure_scope(scope, argv, argc, cython.address(at), cython.address(words))
+        if error != cython.NULL:
+            return error
+        if first[scope] == 0:
+            first[scope] = at
+        count[scope] += cython.cast(cython.int, words)
+        list_count += scope == LIST_INPUTS
+        at += cython.cast(cython.int, words)
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def report_scopes(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.void:
+    """Key positions for cluster, ACL and COMMAND GETKEYS: every key, up to where the grammar is broken (Q36)."""
+    at: cython.int = 3
+    scope: cython.int
+    words: cython.longlong = 0
+    i: cython.int
+    if argc < 3:
+        return
+    RedisModule_KeyAtPos(ctx, 1)
+    while at < argc:
+        scope = scope_of(argv[at])
+        if scope == NO_SCOPE:
+            return
+        if measure_scope(scope, argv, argc, cython.address(at), cython.address(words)) != cython.NULL:
+            return
+        for i in range(cython.cast(cython.int, words)):
+            if scope != ARGS:
+                RedisModule_KeyAtPos(ctx, at + i)
+        at += cython.cast(cython.int, words)
+
+
+# ---- AI.SCRIPTEXECUTE: the job -------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def names_of(argv: cython.pointer(cython.pointer(RedisModuleString)), scope: cython.int) -> cython.pointer(rai_names):
+    """Copies of a scope's words, which may hold any bytes; NULL for none."""
+    i: int64_t
+    length: cython.size_t = 0
+    text: cython.p_const_char
+    names: cython.pointer(rai_names)
+    if count[scope] == 0:
+        return cython.NULL
+    names = rai_names_new(count[scope])
+    for i in range(count[scope]):
+        text = RedisModule_StringPtrLen(argv[first[scope] + i], cython.address(length))
+        rai_names_set(names, i, text, length)
+    return names
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def new_call(ctx: cython.pointer(RedisModuleCtx), function: cython.pointer(RedisModuleString)) -> cython.pointer(
+    rai_call
+):
+    length: cython.size_t = 0
+    name: cython.p_const_char = text_of(function, cython.address(length))
+    return rai_call_new(ctx, name, length)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_lists(
+    ctx: cython.pointer(RedisModuleCtx),
+    job: cython.pointer(rai_job),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.bint:
+    """Adds the tensors of all LIST_INPUTS to the job's inputs; false with the error."""
+    at: cython.int = 3
+    input: cython.int = count[INPUTS]
+    list: cython.int = 0
+    scope: cython.int
+    words: cython.longlong = 0
+    if list_count == 0:
+        return True
+    job.call.list_lengths = cython.cast(cython.pointer(int64_t), RedisModule_Calloc(list_count, cython.sizeof(int64_t)))
+    job.call.list_count = list_count
+    while list < list_count:
+        scope = scope_of(argv[at])
+        measure_scope(scope, argv, argc, cython.address(at), cython.address(words))
+        if scope == LIST_INPUTS:
+            if not take_inputs(ctx, job, input, argv + at, cython.cast(cython.int, words), error):
+                return False
+            job.call.list_lengths[list] = words
+            input += cython.cast(cython.int, words)
+            list += 1
+        at += cython.cast(cython.int, words)
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scriptexecute(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """AI.SCRIPTEXECUTE key function [KEYS n key ...] [INPUTS n input ...] [ARGS n arg ...] [OUTPUTS n output ...]
+    [TIMEOUT t], in any order but that KEYS or INPUTS come first and TIMEOUT last"""
+    error: cython.p_const_char = cython.NULL
+    script: cython.pointer(rai_model)
+    job: cython.pointer(rai_job)
+    if RedisModule_IsKeysPositionRequest(ctx):
+        report_scopes(ctx, argv, argc)
+        return REDISMODULE_OK
+    if cannot_wait(ctx):
+        return reply_with_cannot_wait(ctx)
+    if argc < 3:
+        return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.SCRIPTEXECUTE' command")
+    script = find_script(ctx, argv[1], cython.address(error))
+    if script == cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    error = parse_scopes(argv, argc)
+    if error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    job = rai_job_new(RAI_JOB_EXECUTE, script, count[INPUTS] + count[LIST_INPUTS], count[OUTPUTS])
+    job.call = new_call(ctx, argv[2])
+    if not take_inputs(ctx, job, 0, argv + first[INPUTS], count[INPUTS], cython.address(error)) or not take_lists(
+        ctx, job, argv, argc, cython.address(error)
+    ):
+        rai_job_free(job)
+        return RedisModule_ReplyWithError(ctx, error)
+    job.call.keys = names_of(argv, KEYS)
+    job.call.args = names_of(argv, ARGS)
+    job.first_output = first[OUTPUTS]
+    job.timeout_ms = timeout_ms
+    rai_job_submit_execution(ctx, job, reply_to_execution)
+    return REDISMODULE_OK
+
+
+# ---- AI.SCRIPTRUN ----------------------------------------------------------------------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse_sections(
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    names: cython.pointer(cython.pointer(RedisModuleString)),
+) -> cython.p_const_char:
+    """Parses everything from argv[3] on; ``names`` receives the inputs, then the outputs. NULL, or the error.
+
+    ``$``, where the variadic part begins, is only a separator.
+    """
+    global timeout_ms
+    section: cython.int = NO_SCOPE
+    timed: cython.bint = False
+    listed: cython.bint = False
+    at: cython.int = 3
+    count[INPUTS] = count[OUTPUTS] = 0
+    timeout_ms = 0
+    while at < argc:
+        if is_word(argv[at], b"TIMEOUT"):
+            if timed:
+                return b"ERR Already encountered an TIMEOUT section in SCRIPTRUN"
+            at += 1
+            if at >= argc or not parse_integer(argv[at], cython.address(timeout_ms)) or timeout_ms <= 0:
+                return b"ERR Invalid value for TIMEOUT"
+            timed = True
+        elif is_word(argv[at], b"INPUTS"):
+            if section == OUTPUTS:
+                return b"ERR Already encountered an INPUTS section in SCRIPTRUN"
+            if section == INPUTS:
+                return b"ERR Already encountered an INPUTS keyword in SCRIPTRUN"
+            section = INPUTS
+        elif is_word(argv[at], b"OUTPUTS"):
+            if section == OUTPUTS:
+                return b"ERR Already encountered an OUTPUTS keyword in SCRIPTRUN"
+            section = OUTPUTS
+        elif is_word(argv[at], b"$"):
+            if section != INPUTS:
+                return b"ERR Encountered a variable size list of tensors outside of input section"
+            if listed:
+                return b"ERR Already encountered a variable size list of tensors"
+            listed = True
+        elif section == NO_SCOPE:
+            return b"ERR Unrecongnized parameter to SCRIPTRUN"
+        else:
+            names[count[INPUTS] + count[OUTPUTS]] = argv[at]
+            count[section] += 1
+        at += 1
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def report_sections(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.void:
+    """Key positions: every word that is not a keyword of the command."""
+    at: cython.int = 3
+    if argc < 3:
+        return
+    RedisModule_KeyAtPos(ctx, 1)
+    while at < argc:
+        if is_word(argv[at], b"TIMEOUT"):
+            at += 1
+        elif not (is_word(argv[at], b"INPUTS") or is_word(argv[at], b"OUTPUTS") or is_word(argv[at], b"$")):
+            RedisModule_KeyAtPos(ctx, at)
+        at += 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reply_to_scriptrun(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """The names of the outputs are looked up again: TIMEOUT may stand between them."""
+    result: cython.int
+    job: cython.pointer(rai_job) = rai_job_of_context(ctx)
+    names: cython.pointer(cython.pointer(RedisModuleString)) = new_strings(argc)
+    parse_sections(argv, argc, names)
+    result = finish_execution(ctx, names + job.input_count, job)
+    RedisModule_Free(names)
+    return result
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scriptrun(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """AI.SCRIPTRUN key function [TIMEOUT t] INPUTS input ... [$ input ...] OUTPUTS output ..."""
+    error: cython.p_const_char = cython.NULL
+    script: cython.pointer(rai_model)
+    job: cython.pointer(rai_job) = cython.NULL
+    names: cython.pointer(cython.pointer(RedisModuleString))
+    if RedisModule_IsKeysPositionRequest(ctx):
+        report_sections(ctx, argv, argc)
+        return REDISMODULE_OK
+    if cannot_wait(ctx):
+        return reply_with_cannot_wait(ctx)
+    if argc < 3:
+        return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.SCRIPTRUN' command")
+    script = find_script(ctx, argv[1], cython.address(error))
+    if script == cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    names = new_strings(argc)
+    error = parse_sections(argv, argc, names)
+    if error == cython.NULL:
+        job = rai_job_new(RAI_JOB_EXECUTE, script, count[INPUTS], count[OUTPUTS])
+        take_inputs(ctx, job, 0, names, count[INPUTS], cython.address(error))
+    RedisModule_Free(names)
+    if error != cython.NULL:
+        if job != cython.NULL:
+            rai_job_free(job)
+        return RedisModule_ReplyWithError(ctx, error)
+    job.call = new_call(ctx, argv[2])
+    job.timeout_ms = timeout_ms
+    rai_job_submit_execution(ctx, job, reply_to_scriptrun)
+    return REDISMODULE_OK
+
+
+rai_handlers.scriptexecute = scriptexecute
+rai_handlers.scriptrun = scriptrun
