@@ -14,9 +14,10 @@ import torch
 from redisai_py.backend import BackendError, Options, Outputs, Redis, Run, ScriptSource, Source, parse_device
 
 from . import archive
+from .each import each_of_module
 from .graph import Effects, effects, refuse_file_operators
 from .scripts import Environment, ScriptSession
-from .tensors import to_arrays, to_torch
+from .tensors import to_arrays, to_clone, to_torch
 from .threads import CORES, HEAVY, REST, TRIES, Wide, thread_of
 
 
@@ -90,6 +91,7 @@ class Session:
         self._slower_runs = 0
         self._inference = not found.uses_autograd
         self._lock = Lock() if found.has_state else None
+        self._each = None if found.has_state else each_of_module(module)
         self._to_input: Any = to_torch
         if device.type != "cpu":
             self._to_input = self._to_device
@@ -126,6 +128,11 @@ class Session:
 
     def _execute(self, requests: list[list[Any]], inference_mode: Any) -> list[Outputs | Exception]:
         with inference_mode if self._inference else NOTHING:
+            if self._each is not None and len(requests) > 1:
+                try:
+                    return self._each.run(requests, self._to_input)
+                except Exception:
+                    pass  # it is the error of one of them: each by itself, then
             if self._lock is None:
                 return [self._run(tensors) for tensors in requests]
             with self._lock:
@@ -142,11 +149,6 @@ class Session:
 
 
 NOTHING = nullcontext()
-
-
-def to_clone(tensor: Any) -> torch.Tensor:
-    """For models that write to their inputs."""
-    return to_torch(tensor).clone()
 
 
 def copied(result: Outputs | Exception) -> Outputs | Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import re
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import islice
 from types import ModuleType
@@ -14,8 +15,9 @@ import torch
 
 from redisai_py.backend import BackendError, Call, Outputs, Redis, Reply, Run, ScriptSource
 
+from .each import each_of_function
 from .graph import AUTOGRAD, check_graph, nodes
-from .tensors import to_array, to_arrays, to_torch
+from .tensors import to_array, to_arrays, to_clone, to_torch
 from .threads import Thread, thread_of
 
 # ---- redis and redisAI in scripts ---------------------------------------------------
@@ -208,6 +210,8 @@ class Function:
         self.compiled = compiled
         self.writes_tensors = any(WRITES_TENSOR.search(node.schema()) for node in operators)
         self.uses_autograd = any(node.kind() in AUTOGRAD for node in operators)
+        has_effects = any(node.kind().startswith(("redisai_py::", "prim::Print")) for node in operators)
+        self.each = None if has_effects or is_entry_point else each_of_function(compiled)
         self._is_entry_point = is_entry_point
         self._parameters = [str(argument.type) for argument in compiled.schema.arguments]
         self._takes_tensors = all(kind == "Tensor" for kind in self._parameters)
@@ -223,6 +227,21 @@ class Function:
         if self._takes_tensors:
             return inputs[: len(self._parameters)]
         return self._best_effort(inputs, singles, lists)
+
+    def takes_together(self, calls: list[Call]) -> bool:
+        """Whether ``each`` can do all these calls."""
+        each = self.each
+        return (
+            each is not None
+            and len(calls) > 1
+            and all(
+                call.function == self.name
+                and call.output_count == each.output_count
+                and len(call.inputs) >= each.input_count
+                and not call.lists
+                for call in calls
+            )
+        )
 
     def _best_effort(self, inputs: list[torch.Tensor], singles: int, lists: list[int]) -> list[Any]:
         """One tensor for each Tensor; for List[Tensor] the next of LIST_INPUTS or, without that, all the rest.
@@ -290,6 +309,12 @@ class ScriptSession:
 
     def execute(self, requests: list[Call], run: Run) -> list[Outputs | Exception]:
         thread = thread_of(run, self._intra_op)
+        function = self._functions.get(requests[0].function)
+        if function is not None and function.takes_together(requests):
+            try:
+                return self._run_together(function, requests, thread)
+            except Exception:
+                pass  # it is the error of one of them: each by itself, then
         caller = self._caller
         caller.run = run
         results: list[Outputs | Exception] = []
@@ -309,15 +334,29 @@ class ScriptSession:
         function = self._functions.get(call.function)
         if function is None:
             raise BackendError(f"Function does not exist: {call.function}")
-        inputs = [to_torch(tensor) for tensor in call.inputs]
-        if self._device is not None:
-            inputs = [tensor.to(self._device) for tensor in inputs]
-        elif function.writes_tensors:  # stored tensors are everybody's
-            inputs = [tensor.clone() for tensor in inputs]
-        arguments = function.arguments(call, inputs)
-        with NOTHING if function.uses_autograd else thread.inference_mode:
+        to_input = self._to_input(function)
+        arguments = function.arguments(call, list(map(to_input, call.inputs)))
+        with self._mode(function, thread):
             result = function.compiled(*arguments)
         return to_arrays(result, call.function, call.output_count) if call.output_count > 0 else []
+
+    def _run_together(self, function: Function, calls: list[Call], thread: Thread) -> list[Any]:
+        """The results of all calls, or the error of any of them."""
+        assert function.each is not None
+        inputs = [call.inputs[: function.each.input_count] for call in calls]
+        with self._mode(function, thread):
+            return function.each.run(inputs, self._to_input(function))
+
+    def _mode(self, function: Function, thread: Thread) -> Any:
+        return NOTHING if function.uses_autograd else thread.inference_mode
+
+    def _to_input(self, function: Function) -> Callable[[Any], torch.Tensor]:
+        if self._device is not None:
+            return self._to_device
+        return to_clone if function.writes_tensors else to_torch
+
+    def _to_device(self, tensor: Any) -> torch.Tensor:
+        return to_torch(tensor).to(self._device)
 
 
 NOTHING = nullcontext()

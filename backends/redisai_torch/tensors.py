@@ -49,6 +49,11 @@ def to_torch(tensor: Any) -> torch.Tensor:
     return value
 
 
+def to_clone(tensor: Any) -> torch.Tensor:
+    """The same as a copy, for what writes to its inputs: stored tensors are everybody's."""
+    return to_torch(tensor).clone()
+
+
 def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     """A result as an array, which shares the memory of a tensor that is on the CPU; the module copies it.
 

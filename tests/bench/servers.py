@@ -111,7 +111,8 @@ class Server:
         if module:
             command += ["--loadmodule", str(locate.find_module()), *module_arguments]
         start = time.monotonic()
-        self.process = subprocess.Popen(command)
+        # Frameworks greet on stderr; what matters is in the log.
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             self.connection = self._connect(start + 20)
         except BaseException:

@@ -432,3 +432,21 @@ def test_concurrent_scripts(script: Wire, server: Server) -> None:
         thread.join()
     assert errors == []
     wait_until(lambda: as_dict(script("AI.INFO", "s"))["calls"] == 1600)
+
+
+def test_requests_that_run_together_get_their_own_results_and_errors(script: Wire, server: Server) -> None:
+    """Pipelined calls of one function go to TorchScript in one piece, and one that fails harms no other."""
+    script("AI.TENSORSET", "wide", "FLOAT", 3, "VALUES", 1, 2, 3)
+    for number in range(20):
+        put(script, f"in{number}", np.full(2, number, np.float32))
+    inputs = [("x", f"in{number}" if number % 7 else "wide") for number in range(20)]
+    for number, (a, b) in enumerate(inputs):
+        script.send("AI.SCRIPTEXECUTE", "s", "add", "INPUTS", 2, a, b, "OUTPUTS", 1, f"out{number}")
+    replies = [script.read() for _ in inputs]
+    for number, reply in enumerate(replies):
+        if number % 7:
+            assert reply == OK
+            assert_tensor(script, f"out{number}", np.array([1, 2], np.float32) + number)
+        else:
+            assert isinstance(reply, Error) and "must match" in reply.text
+    assert as_dict(script("AI.INFO", "s"))["errors"] == 3
