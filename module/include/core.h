@@ -103,6 +103,7 @@ typedef struct rai_statistics {
 
 typedef struct rai_job rai_job;
 typedef struct rai_queue rai_queue;
+typedef struct rai_dag rai_dag;
 
 typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
 
@@ -175,7 +176,8 @@ rai_model **rai_registry_snapshot(int64_t *count);
 /* ---- jobs and queues (queue.c) ------------------------------------------ */
 
 typedef enum rai_job_kind {
-    RAI_JOB_EXECUTE, /* run a model for a client */
+    RAI_JOB_EXECUTE, /* run a model, or a function of a script, for a client or for a DAG */
+    RAI_JOB_DAG,     /* wait for the executions of a DAG; never queued itself */
     RAI_JOB_LOAD,    /* create a model's session */
     RAI_JOB_BACKEND, /* load a backend */
     RAI_JOB_RETUNE,  /* give a session what its runs have shown it to need */
@@ -227,6 +229,8 @@ struct rai_job {
     void *session;   /* RAI_JOB_RELEASE; may be NULL */
     rai_blob *blob;  /* RAI_JOB_RELEASE; may be NULL */
     rai_call *call;  /* RAI_JOB_EXECUTE of a script */
+    rai_dag *dag;    /* RAI_JOB_DAG: its own; RAI_JOB_EXECUTE: the one that it is part of, or NULL */
+    int32_t op;      /* RAI_JOB_EXECUTE: position in the DAG */
 };
 
 /* A job with room for its inputs and outputs. References belong to the job. */
@@ -248,6 +252,54 @@ void rai_job_run_in_place(rai_job *job, rai_queue *queue);
 rai_job *rai_job_of_context(RedisModuleCtx *ctx); /* in a reply callback */
 /* Pushes the execution, or, while its model is loading, parks it until the load ends. */
 void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+
+/* ---- DAGs (dag.c) -------------------------------------------------------- */
+
+typedef enum rai_dag_op_kind { RAI_OP_TENSORSET, RAI_OP_TENSORGET, RAI_OP_EXECUTE } rai_dag_op_kind;
+
+/* An operation. Tensors have no names here: every definition of a name is a slot
+ * of its own. */
+typedef struct rai_dag_op {
+    int32_t kind;     /* rai_dag_op_kind */
+    int32_t flags;    /* of a TENSORGET: what to reply with */
+    int32_t waits;    /* inputs that are not there yet */
+    int32_t out;      /* handed to the workers */
+    int32_t input_at; /* where its inputs begin in the DAG's list; of a TENSORGET: its tensor */
+    int32_t output;   /* its first output's slot; of a TENSORSET: its tensor */
+    int32_t edge;     /* first of the edges to the executions that wait for this one; -1: none */
+    rai_job *job;     /* of an execution */
+} rai_dag_op;
+
+/* A directed acyclic graph of operations: the event loop builds it, then workers
+ * and event loop change it under its lock, until its job is completed. */
+struct rai_dag {
+    int32_t op_count;
+    int32_t slot_count;
+    int32_t input_count;
+    int32_t failed;    /* the first operation, in the order of the command, that failed; op_count: none */
+    int32_t timed_out; /* an execution came too late */
+    rai_dag_op *ops;
+    rai_tensor **slots;
+    int32_t *makers; /* of each slot, the operation that defines it; -1: it was loaded */
+    int32_t *inputs; /* slots */
+    int32_t persist_count;
+    int32_t persist_at; /* where the names to persist begin in the command */
+    int32_t *persist;   /* their slots */
+    void *run;          /* dag.c */
+};
+
+/* A job with an empty DAG that can hold so many operations (event loop). */
+rai_job *rai_dag_new(int32_t ops);
+/* Adds a definition, with a reference that the DAG takes over, or NULL; its slot. */
+int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor);
+/* Adds a slot to the inputs of the operation that is being built. */
+void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot);
+/* Blocks the client until all executions are over, and hands out those that need
+ * nothing but what is there. There must be one (event loop). */
+void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* Whether the tensor is there, as far as the client may know: what was made behind
+ * the first failure is not. */
+int rai_dag_has(const rai_dag *dag, int32_t slot);
 
 rai_queue *rai_queue_of_device(const char *device); /* creates it; event loop */
 rai_queue *rai_control_queue(void);

@@ -13,6 +13,16 @@ void rai_queue_push_soon(rai_queue *queue, rai_job *job);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
 int rai_queues_init(RedisModuleCtx *ctx);
 
+/* jobs.c */
+void rai_job_block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* Sends an execution on its way: to its queue, or to wait for its model. */
+void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *));
+
+/* dag.c */
+void rai_dag_free(rai_dag *dag);
+void rai_dag_cancel(rai_dag *dag);         /* the client is gone */
+void rai_dag_job_completed(rai_job *job); /* an execution is over */
+
 /* model.c */
 rai_bytes rai_bytes_new(const char *data, size_t length); /* a copy, with a NUL behind it */
 int rai_model_park(rai_model *model, rai_job *job);

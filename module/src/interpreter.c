@@ -26,6 +26,8 @@
     MODULE(eventloop, scripts)          \
     MODULE(eventloop, execution)        \
     MODULE(eventloop, script_execution) \
+    MODULE(eventloop, dag_names)        \
+    MODULE(eventloop, dags)             \
     MODULE(eventloop, configuration)    \
     MODULE(eventloop, information)      \
     MODULE(eventloop, tensor_type)      \

@@ -51,6 +51,7 @@ void rai_job_free(rai_job *job) {
     RedisModule_Free(job->error);
     RedisModule_Free(job->path);
     rai_call_free(job->call);
+    if (job->kind == RAI_JOB_DAG) rai_dag_free(job->dag);
     RedisModule_Free(job);
     __atomic_sub_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
 }
@@ -97,6 +98,7 @@ static void cancel(const RedisModuleBlockedClient *client) {
     if (job == NULL) return;
     __atomic_store_n(&job->cancelled, 1, __ATOMIC_RELEASE);
     if (job->kind == RAI_JOB_EXECUTE && job->model->queue) rai_queue_cancel(job->model->queue, job->id);
+    if (job->kind == RAI_JOB_DAG) rai_dag_cancel(job->dag);
     rai_watchdog_poke();
 }
 
@@ -119,7 +121,7 @@ static void free_answered(RedisModuleCtx *ctx, void *private_data) {
     rai_job_free(job);
 }
 
-static void block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+void rai_job_block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
     job->client = RedisModule_BlockClient(ctx, reply, unblocked, free_answered, 0);
     RedisModule_SetDisconnectCallback(job->client, disconnected);
     RedisModule_BlockedClientMeasureTimeStart(job->client);
@@ -133,20 +135,24 @@ rai_job *rai_job_of_context(RedisModuleCtx *ctx) {
 /* ---- ways to submit ----------------------------------------------------- */
 
 void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisModuleCmdFunc reply) {
-    block(ctx, job, reply);
+    rai_job_block(ctx, job, reply);
     rai_queue_push_soon(queue, job);
 }
 
-void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *)) {
     rai_model *model = job->model;
-    block(ctx, job, reply);
     if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_LOADING && rai_model_park(model, job)) return;
     if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_FAILED) {
         rai_job_fail(job, model->error, strlen(model->error));
         rai_jobs_complete(&job, 1);
     } else {
-        rai_queue_push_soon(model->queue, job);
+        push(model->queue, job);
     }
+}
+
+void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    rai_job_block(ctx, job, reply);
+    rai_job_start(job, rai_queue_push_soon);
 }
 
 void rai_job_spawn(rai_job *job, rai_queue *queue) {
@@ -164,7 +170,9 @@ void rai_job_run_in_place(rai_job *job, rai_queue *queue) {
 void rai_jobs_complete(rai_job **jobs, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         rai_job *job = jobs[i];
-        if (job->client) {
+        if (job->dag && job->kind == RAI_JOB_EXECUTE) {
+            rai_dag_job_completed(job);
+        } else if (job->client) {
             RedisModule_BlockedClientMeasureTimeEnd(job->client);
             RedisModule_UnblockClient(job->client, job);
         } else if (job->in_place) {

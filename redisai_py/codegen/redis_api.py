@@ -167,6 +167,7 @@ FUNCTIONS = (
     Function("void", "FreeString", "RedisModuleCtx *ctx, RedisModuleString *string"),
     Function("RedisModuleString *", "HoldString", "RedisModuleCtx *ctx, RedisModuleString *string"),
     Function("const char *", "StringPtrLen", "const RedisModuleString *string, size_t *length"),
+    Function("int", "StringCompare", "RedisModuleString *a, RedisModuleString *b"),
     Function("int", "StringToLongLong", "const RedisModuleString *string, long long *value"),
     Function("int", "StringToDouble", "const RedisModuleString *string, double *value"),
     # Replies.

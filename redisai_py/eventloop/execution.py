@@ -49,6 +49,8 @@ CANNOT_BLOCK = cython.declare(
 )
 UNEXPECTED = cython.declare(cython.p_const_char, b"Invalid argument: %s")  # without ERR, as RedisAI sends it
 
+NO_TIMEOUT_IN_DAG = b"ERR TIMEOUT not allowed within a DAG command"
+
 # The request being parsed (one thread, so one is enough).
 first_input = cython.declare(cython.int, 0)
 input_count = cython.declare(cython.longlong, 0)
@@ -265,6 +267,26 @@ def submit(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def model_to_execute(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_model):
+    """Parses AI.MODELEXECUTE; the model, borrowed, or NULL with the error."""
+    model: cython.pointer(rai_model) = cython.NULL
+    error[0] = b"ERR wrong number of arguments for 'AI.MODELEXECUTE' command"
+    if argc >= 8:
+        model = find_model(ctx, argv[1], error)
+    if model == cython.NULL:
+        return cython.NULL
+    error[0] = parse_counts(model, argv, argc)
+    return model if error[0] == cython.NULL else cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def modelexecute(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
@@ -276,13 +298,8 @@ def modelexecute(
         return REDISMODULE_OK
     if cannot_wait(ctx):
         return reply_with_cannot_wait(ctx)
-    if argc < 8:
-        return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.MODELEXECUTE' command")
-    model = find_model(ctx, argv[1], cython.address(error))
+    model = model_to_execute(ctx, argv, argc, cython.address(error))
     if model == cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
-    error = parse_counts(model, argv, argc)
-    if error != cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
     return submit(ctx, argv, model)
 
@@ -360,6 +377,26 @@ def report_keys_of_run(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def model_to_run(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_model):
+    """Parses AI.MODELRUN; the model, borrowed, or NULL with the error."""
+    model: cython.pointer(rai_model) = cython.NULL
+    error[0] = b"ERR wrong number of arguments for 'AI.MODELRUN' command"
+    if argc >= 6:
+        model = find_model(ctx, argv[1], error)
+    if model == cython.NULL:
+        return cython.NULL
+    error[0] = parse_run(model, argv, argc)
+    return model if error[0] == cython.NULL else cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def modelrun(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
@@ -371,15 +408,44 @@ def modelrun(
         return REDISMODULE_OK
     if cannot_wait(ctx):
         return reply_with_cannot_wait(ctx)
-    if argc < 6:
-        return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.MODELRUN' command")
-    model = find_model(ctx, argv[1], cython.address(error))
+    model = model_to_run(ctx, argv, argc, cython.address(error))
     if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    error = parse_run(model, argv, argc)
-    if error != cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
     return submit(ctx, argv, model)
+
+
+# ---- executions in a DAG -----------------------------------------------------------
+
+
+def model_op(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    deprecated: cython.bint,
+    names: cython.pointer(cython.pointer(RedisModuleString)),
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_job):
+    """A job, still without inputs, for AI.MODELEXECUTE or AI.MODELRUN in a DAG; NULL with the error.
+
+    ``names``, which has room for argc, receives the names of the inputs and, behind them, of the outputs.
+    """
+    i: cython.int
+    job: cython.pointer(rai_job)
+    model: cython.pointer(rai_model)
+    if deprecated:
+        model = model_to_run(ctx, argv, argc, error)
+    else:
+        model = model_to_execute(ctx, argv, argc, error)
+    if model != cython.NULL and timeout_ms > 0:
+        error[0] = NO_TIMEOUT_IN_DAG
+    if error[0] != cython.NULL:
+        return cython.NULL
+    job = rai_job_new(RAI_JOB_EXECUTE, model, input_count, output_count)
+    for i in range(job.input_count):
+        names[i] = argv[first_input + i]
+    for i in range(job.output_count):
+        names[job.input_count + i] = argv[first_output + i]
+    return job
 
 
 rai_handlers.modelexecute = modelexecute

@@ -34,6 +34,7 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
 from cython.cimports.redisai_py.eventloop.execution import (
+    NO_TIMEOUT_IN_DAG,
     cannot_wait,
     finish_execution,
     reply_to_execution,
@@ -165,7 +166,9 @@ def parse_timeout(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def parse_scopes(argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int) -> cython.p_const_char:
+def parse_scopes(
+    argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int, in_dag: cython.bint
+) -> cython.p_const_char:
     """Parses everything from argv[3] on; NULL, or the error."""
     global list_count, timeout_ms
     at: cython.int = 3
@@ -176,7 +179,7 @@ def parse_scopes(argv: cython.pointer(cython.pointer(RedisModuleString)), argc: 
         first[scope] = count[scope] = 0
     list_count = 0
     timeout_ms = 0
-    if argc < 4 or (scope_of(argv[3]) != KEYS and scope_of(argv[3]) != INPUTS):
+    if not in_dag and (argc < 4 or (scope_of(argv[3]) != KEYS and scope_of(argv[3]) != INPUTS)):
         return b"ERR KEYS or INPUTS scope must be provided first for AI.SCRIPTEXECUTE command"
     while at < argc:
         if is_word(argv[at], b"TIMEOUT"):
@@ -197,28 +200,32 @@ def parse_scopes(argv: cython.pointer(cython.pointer(RedisModuleString)), argc: 
     return cython.NULL
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def report_scopes(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    start: cython.int,
+    end: cython.int,
+    in_dag: cython.bint,
 ) -> cython.void:
-    """Key positions for cluster, ACL and COMMAND GETKEYS: every key, up to where the grammar is broken (Q36)."""
-    at: cython.int = 3
+    """Key positions for cluster, ACL and COMMAND GETKEYS: every key, up to where the grammar is broken (Q36).
+
+    The command is argv[start] to argv[end - 1]; in a DAG its tensors are no keys.
+    """
+    at: cython.int = start + 3
     scope: cython.int
     words: cython.longlong = 0
     i: cython.int
-    if argc < 3:
+    if end - start < 3:
         return
-    RedisModule_KeyAtPos(ctx, 1)
-    while at < argc:
+    RedisModule_KeyAtPos(ctx, start + 1)
+    while at < end:
         scope = scope_of(argv[at])
         if scope == NO_SCOPE:
             return
-        if measure_scope(scope, argv, argc, cython.address(at), cython.address(words)) != cython.NULL:
+        if measure_scope(scope, argv, end, cython.address(at), cython.address(words)) != cython.NULL:
             return
         for i in range(cython.cast(cython.int, words)):
-            if scope != ARGS:
+            if scope == KEYS or (scope != ARGS and not in_dag):
                 RedisModule_KeyAtPos(ctx, at + i)
         at += cython.cast(cython.int, words)
 
@@ -258,34 +265,74 @@ def new_call(ctx: cython.pointer(RedisModuleCtx), function: cython.pointer(Redis
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def take_lists(
-    ctx: cython.pointer(RedisModuleCtx),
+def collect_inputs(
     job: cython.pointer(rai_job),
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     argc: cython.int,
-    error: cython.pointer(cython.p_const_char),
-) -> cython.bint:
-    """Adds the tensors of all LIST_INPUTS to the job's inputs; false with the error."""
+    names: cython.pointer(cython.pointer(RedisModuleString)),
+) -> cython.void:
+    """The names of the inputs, those of all LIST_INPUTS last; gives the job the lengths of these lists."""
     at: cython.int = 3
     input: cython.int = count[INPUTS]
     list: cython.int = 0
     scope: cython.int
     words: cython.longlong = 0
+    i: cython.int
+    for i in range(count[INPUTS]):
+        names[i] = argv[first[INPUTS] + i]
     if list_count == 0:
-        return True
+        return
     job.call.list_lengths = cython.cast(cython.pointer(int64_t), RedisModule_Calloc(list_count, cython.sizeof(int64_t)))
     job.call.list_count = list_count
     while list < list_count:
         scope = scope_of(argv[at])
         measure_scope(scope, argv, argc, cython.address(at), cython.address(words))
         if scope == LIST_INPUTS:
-            if not take_inputs(ctx, job, input, argv + at, cython.cast(cython.int, words), error):
-                return False
+            for i in range(cython.cast(cython.int, words)):
+                names[input + i] = argv[at + i]
             job.call.list_lengths[list] = words
             input += cython.cast(cython.int, words)
             list += 1
         at += cython.cast(cython.int, words)
-    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def script_to_execute(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    in_dag: cython.bint,
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_model):
+    """Parses AI.SCRIPTEXECUTE; the script, borrowed, or NULL with the error."""
+    script: cython.pointer(rai_model) = cython.NULL
+    error[0] = b"ERR wrong number of arguments for 'AI.SCRIPTEXECUTE' command"
+    if argc >= 3:
+        script = find_script(ctx, argv[1], error)
+    if script == cython.NULL:
+        return cython.NULL
+    error[0] = parse_scopes(argv, argc, in_dag)
+    return script if error[0] == cython.NULL else cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def new_execution(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    script: cython.pointer(rai_model),
+) -> cython.pointer(rai_job):
+    """A job, still without inputs, for what was parsed last."""
+    job: cython.pointer(rai_job) = rai_job_new(
+        RAI_JOB_EXECUTE, script, count[INPUTS] + count[LIST_INPUTS], count[OUTPUTS]
+    )
+    job.call = new_call(ctx, argv[2])
+    job.call.keys = names_of(argv, KEYS)
+    job.call.args = names_of(argv, ARGS)
+    return job
 
 
 @cython.cfunc
@@ -299,28 +346,27 @@ def scriptexecute(
     error: cython.p_const_char = cython.NULL
     script: cython.pointer(rai_model)
     job: cython.pointer(rai_job)
+    names: cython.pointer(cython.pointer(RedisModuleString))
+    found: cython.bint
     if RedisModule_IsKeysPositionRequest(ctx):
-        report_scopes(ctx, argv, argc)
+        report_scopes(ctx, argv, 0, argc, False)
         return REDISMODULE_OK
     if cannot_wait(ctx):
         return reply_with_cannot_wait(ctx)
-    if argc < 3:
-        return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.SCRIPTEXECUTE' command")
-    script = find_script(ctx, argv[1], cython.address(error))
+    script = script_to_execute(ctx, argv, argc, False, cython.address(error))
     if script == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    error = parse_scopes(argv, argc)
-    if error != cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
-    job = rai_job_new(RAI_JOB_EXECUTE, script, count[INPUTS] + count[LIST_INPUTS], count[OUTPUTS])
-    job.call = new_call(ctx, argv[2])
-    if not take_inputs(ctx, job, 0, argv + first[INPUTS], count[INPUTS], cython.address(error)) or not take_lists(
-        ctx, job, argv, argc, cython.address(error)
-    ):
+    job = new_execution(ctx, argv, script)
+    if list_count == 0:
+        found = take_inputs(ctx, job, 0, argv + first[INPUTS], count[INPUTS], cython.address(error))
+    else:
+        names = new_strings(argc)
+        collect_inputs(job, argv, argc, names)
+        found = take_inputs(ctx, job, 0, names, job.input_count, cython.address(error))
+        RedisModule_Free(names)
+    if not found:
         rai_job_free(job)
         return RedisModule_ReplyWithError(ctx, error)
-    job.call.keys = names_of(argv, KEYS)
-    job.call.args = names_of(argv, ARGS)
     job.first_output = first[OUTPUTS]
     job.timeout_ms = timeout_ms
     rai_job_submit_execution(ctx, job, reply_to_execution)
@@ -420,38 +466,90 @@ def reply_to_scriptrun(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def new_run(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    names: cython.pointer(cython.pointer(RedisModuleString)),
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_job):
+    """Parses AI.SCRIPTRUN; a job, still without inputs, or NULL with the error; ``names`` as in ``parse_sections``."""
+    script: cython.pointer(rai_model) = cython.NULL
+    job: cython.pointer(rai_job)
+    error[0] = b"ERR wrong number of arguments for 'AI.SCRIPTRUN' command"
+    if argc >= 3:
+        script = find_script(ctx, argv[1], error)
+    if script == cython.NULL:
+        return cython.NULL
+    error[0] = parse_sections(argv, argc, names)
+    if error[0] != cython.NULL:
+        return cython.NULL
+    job = rai_job_new(RAI_JOB_EXECUTE, script, count[INPUTS], count[OUTPUTS])
+    job.call = new_call(ctx, argv[2])
+    job.timeout_ms = timeout_ms
+    return job
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scriptrun(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI.SCRIPTRUN key function [TIMEOUT t] INPUTS input ... [$ input ...] OUTPUTS output ..."""
     error: cython.p_const_char = cython.NULL
-    script: cython.pointer(rai_model)
-    job: cython.pointer(rai_job) = cython.NULL
+    job: cython.pointer(rai_job)
     names: cython.pointer(cython.pointer(RedisModuleString))
     if RedisModule_IsKeysPositionRequest(ctx):
         report_sections(ctx, argv, argc)
         return REDISMODULE_OK
     if cannot_wait(ctx):
         return reply_with_cannot_wait(ctx)
-    if argc < 3:
-        return RedisModule_ReplyWithError(ctx, b"ERR wrong number of arguments for 'AI.SCRIPTRUN' command")
-    script = find_script(ctx, argv[1], cython.address(error))
-    if script == cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
     names = new_strings(argc)
-    error = parse_sections(argv, argc, names)
-    if error == cython.NULL:
-        job = rai_job_new(RAI_JOB_EXECUTE, script, count[INPUTS], count[OUTPUTS])
-        take_inputs(ctx, job, 0, names, count[INPUTS], cython.address(error))
+    job = new_run(ctx, argv, argc, names, cython.address(error))
+    if job != cython.NULL:
+        take_inputs(ctx, job, 0, names, job.input_count, cython.address(error))
     RedisModule_Free(names)
     if error != cython.NULL:
         if job != cython.NULL:
             rai_job_free(job)
         return RedisModule_ReplyWithError(ctx, error)
-    job.call = new_call(ctx, argv[2])
-    job.timeout_ms = timeout_ms
     rai_job_submit_execution(ctx, job, reply_to_scriptrun)
     return REDISMODULE_OK
+
+
+# ---- executions in a DAG -----------------------------------------------------------
+
+
+def script_op(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    deprecated: cython.bint,
+    names: cython.pointer(cython.pointer(RedisModuleString)),
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_job):
+    """A job, still without inputs, for AI.SCRIPTEXECUTE or AI.SCRIPTRUN in a DAG; NULL with the error.
+
+    ``names``, which has room for argc, receives the names of the inputs and, behind them, of the outputs.
+    """
+    i: cython.int
+    job: cython.pointer(rai_job) = cython.NULL
+    script: cython.pointer(rai_model)
+    if deprecated:
+        job = new_run(ctx, argv, argc, names, error)
+    else:
+        script = script_to_execute(ctx, argv, argc, True, error)
+        if script != cython.NULL:
+            job = new_execution(ctx, argv, script)
+            collect_inputs(job, argv, argc, names)
+            for i in range(job.output_count):
+                names[job.input_count + i] = argv[first[OUTPUTS] + i]
+    if job != cython.NULL and timeout_ms > 0:
+        error[0] = NO_TIMEOUT_IN_DAG
+        rai_job_free(job)
+        job = cython.NULL
+    return job
 
 
 rai_handlers.scriptexecute = scriptexecute

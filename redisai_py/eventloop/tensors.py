@@ -57,6 +57,11 @@ BAD_SHAPE = cython.declare(cython.p_const_char, b"ERR invalid or negative value 
 BAD_VALUE = cython.declare(cython.p_const_char, b"ERR invalid value")
 BAD_STRING = cython.declare(cython.p_const_char, b"ERR C-string value contains null character")
 
+# What AI.TENSORGET replies with.
+META = cython.declare(cython.int, 1)
+BLOB = cython.declare(cython.int, 2)
+VALUES = cython.declare(cython.int, 4)
+
 # Ranges of the integer dtypes, by dtype; BOOL takes 0 and 1.
 LOWEST = cython.declare(cython.longlong[10], [0, 0, -128, -32768, -2147483648, -9223372036854775807 - 1, 0, 0, 0, 0])
 HIGHEST = cython.declare(cython.longlong[10], [0, 0, 127, 32767, 2147483647, 9223372036854775807, 255, 65535, 1, 0])
@@ -338,16 +343,35 @@ def reply_with_value(
         RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(uint8_t), data)[i])
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
+def parse_formats(
+    argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int, formats: cython.p_int
+) -> cython.p_const_char:
+    """Parses ``[META] [BLOB | VALUES]`` into a set of META, BLOB and VALUES; NULL, or the error."""
+    at: cython.int
+    formats[0] = 0
+    for at in range(argc):
+        if is_word(argv[at], b"META"):
+            formats[0] |= META
+        elif is_word(argv[at], b"BLOB"):
+            formats[0] |= BLOB
+        elif is_word(argv[at], b"VALUES"):
+            formats[0] |= VALUES
+        else:
+            return b"ERR unsupported data format"
+        if formats[0] & BLOB and formats[0] & VALUES:
+            return b"ERR both BLOB and VALUES specified"
+    if formats[0] == 0:
+        formats[0] = META | BLOB
+    return cython.NULL
+
+
 def reply_with_tensor(
-    ctx: cython.pointer(RedisModuleCtx),
-    tensor: cython.pointer(rai_tensor),
-    meta: cython.bint,
-    blob: cython.bint,
-    values: cython.bint,
+    ctx: cython.pointer(RedisModuleCtx), tensor: cython.pointer(rai_tensor), formats: cython.int
 ) -> cython.int:
+    """Replies with what is asked for of a tensor: a set of META, BLOB and VALUES."""
+    meta: cython.bint = (formats & META) != 0
+    blob: cython.bint = (formats & BLOB) != 0
+    values: cython.bint = (formats & VALUES) != 0
     i: int64_t
     if meta:
         RedisModule_ReplyWithArray(ctx, 6 if blob or values else 4)
@@ -410,30 +434,16 @@ def tensorget(
 ) -> cython.int:
     """AI.TENSORGET key [META] [BLOB | VALUES]"""
     error: cython.p_const_char = cython.NULL
-    meta: cython.bint = False
-    blob: cython.bint = False
-    values: cython.bint = False
-    at: cython.int
+    formats: cython.int = 0
     tensor: cython.pointer(rai_tensor)
     if argc < 2 or argc > 4:
         return RedisModule_WrongArity(ctx)
     tensor = find_tensor(ctx, argv[1], cython.address(error))
-    if tensor == cython.NULL:
+    if tensor != cython.NULL:
+        error = parse_formats(argv + 2, argc - 2, cython.address(formats))
+    if error != cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
-    for at in range(2, argc):
-        if is_word(argv[at], b"META"):
-            meta = True
-        elif is_word(argv[at], b"BLOB"):
-            blob = True
-        elif is_word(argv[at], b"VALUES"):
-            values = True
-        else:
-            return RedisModule_ReplyWithError(ctx, b"ERR unsupported data format")
-        if blob and values:
-            return RedisModule_ReplyWithError(ctx, b"ERR both BLOB and VALUES specified")
-    if not (meta or blob or values):
-        meta = blob = True
-    return reply_with_tensor(ctx, tensor, meta, blob, values)
+    return reply_with_tensor(ctx, tensor, formats)
 
 
 rai_handlers.tensorset = tensorset

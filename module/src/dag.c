@@ -1,0 +1,208 @@
+/* DAGs: operations that wait for each other's tensors.
+ *
+ * The executions of a DAG are ordinary jobs: they are queued, batched and run like
+ * everybody's. What is special is when they start, which is when their inputs are
+ * there, and that they are answered together. So independent ones run in parallel
+ * on all workers of all devices.
+ *
+ * What the client sees is nevertheless what it would see if the operations ran one
+ * after the other: the first failure, in the order of the command, is reported, and
+ * nothing behind it counts, whether or not it ran. Operations before a failure run
+ * to the end, since one of them may be the first. */
+#include <string.h>
+
+#include "internal.h"
+
+/* An execution that waits for an input. */
+typedef struct edge {
+    int32_t waiting; /* operation */
+    int32_t next;    /* edge from the same operation; -1: none */
+} edge;
+
+typedef struct run {
+    pthread_mutex_t lock;
+    rai_job *owner; /* the job that the client waits for */
+    int32_t active; /* executions that were handed out and are not back */
+    int32_t stopped;
+    int32_t slot_room, input_room, edge_count, edge_room;
+    edge *edges;
+} run;
+
+static run *run_of(const rai_dag *dag) {
+    return dag->run;
+}
+
+/* Room for one more element of an array that doubles. */
+static void *grown(void *array, int32_t count, int32_t *room, size_t size) {
+    if (count < *room) return array;
+    *room = *room ? *room * 2 : 16;
+    return RedisModule_Realloc(array, (size_t)*room * size);
+}
+
+rai_job *rai_dag_new(int32_t ops) {
+    rai_job *job = rai_job_new(RAI_JOB_DAG, NULL, 0, 0);
+    rai_dag *dag = job->dag = RedisModule_Calloc(1, sizeof(*dag));
+    run *state = dag->run = RedisModule_Calloc(1, sizeof(*state));
+    pthread_mutex_init(&state->lock, NULL);
+    state->owner = job;
+    dag->op_count = dag->failed = ops;
+    dag->ops = RedisModule_Calloc((size_t)ops, sizeof(*dag->ops));
+    for (int32_t i = 0; i < ops; i++) dag->ops[i].edge = -1;
+    return job;
+}
+
+int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor) {
+    run *state = run_of(dag);
+    int32_t room = state->slot_room;
+    dag->slots = grown(dag->slots, dag->slot_count, &room, sizeof(*dag->slots));
+    dag->makers = grown(dag->makers, dag->slot_count, &state->slot_room, sizeof(*dag->makers));
+    dag->slots[dag->slot_count] = tensor;
+    dag->makers[dag->slot_count] = maker;
+    return dag->slot_count++;
+}
+
+void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot) {
+    run *state = run_of(dag);
+    dag->inputs = grown(dag->inputs, dag->input_count, &state->input_room, sizeof(*dag->inputs));
+    dag->inputs[dag->input_count++] = slot;
+    int32_t maker = dag->makers[slot];
+    if (maker < 0 || dag->ops[maker].kind != RAI_OP_EXECUTE || dag->ops[op].kind != RAI_OP_EXECUTE) return;
+    state->edges = grown(state->edges, state->edge_count, &state->edge_room, sizeof(*state->edges));
+    state->edges[state->edge_count] = (edge){op, dag->ops[maker].edge};
+    dag->ops[maker].edge = state->edge_count++;
+    dag->ops[op].waits++;
+}
+
+int rai_dag_has(const rai_dag *dag, int32_t slot) {
+    return dag->slots[slot] != NULL && dag->makers[slot] < dag->failed;
+}
+
+void rai_dag_free(rai_dag *dag) {
+    run *state = run_of(dag);
+    for (int32_t i = 0; i < dag->op_count; i++) {
+        if (dag->ops[i].job) rai_job_free(dag->ops[i].job);
+    }
+    for (int32_t i = 0; i < dag->slot_count; i++) rai_tensor_release(dag->slots[i]);
+    pthread_mutex_destroy(&state->lock);
+    RedisModule_Free(state->edges);
+    RedisModule_Free(state);
+    RedisModule_Free(dag->ops);
+    RedisModule_Free(dag->slots);
+    RedisModule_Free(dag->makers);
+    RedisModule_Free(dag->inputs);
+    RedisModule_Free(dag->persist);
+    RedisModule_Free(dag);
+}
+
+/* Gives an execution its inputs, which are there, and puts it before the others
+ * that are about to start. Called with the lock held. */
+static rai_job *prepare(rai_dag *dag, int32_t position, rai_job *others) {
+    rai_dag_op *op = &dag->ops[position];
+    for (int32_t i = 0; i < op->job->input_count; i++) {
+        op->job->inputs[i] = rai_tensor_retain(dag->slots[dag->inputs[op->input_at + i]]);
+    }
+    op->out = 1;
+    run_of(dag)->active++;
+    op->job->next = others;
+    return op->job;
+}
+
+/* Without the lock: one of them may be over at once. */
+static void start(rai_job *ready, void (*push)(rai_queue *, rai_job *)) {
+    while (ready) {
+        rai_job *next = ready->next;
+        rai_job_start(ready, push);
+        ready = next;
+    }
+}
+
+/* The DAG is over; it belongs to the event loop from here on. */
+static void finish(rai_dag *dag) {
+    rai_jobs_complete(&run_of(dag)->owner, 1);
+}
+
+void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    rai_dag *dag = job->dag;
+    run *state = run_of(dag);
+    rai_job *ready = NULL;
+    rai_job_block(ctx, job, reply);
+    state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
+    for (int32_t i = dag->op_count - 1; i >= 0; i--) {
+        if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
+    }
+    start(ready, rai_queue_push_soon);
+    pthread_mutex_lock(&state->lock);
+    int over = --state->active == 0;
+    pthread_mutex_unlock(&state->lock);
+    if (over) finish(dag);
+}
+
+/* Takes what has not begun yet, and does not count any more, out of the queues.
+ * Called with the lock held. */
+static void drop(rai_dag *dag, int32_t after, int client_is_gone) {
+    for (int32_t i = after + 1; i < dag->op_count; i++) {
+        rai_dag_op *op = &dag->ops[i];
+        if (!op->out) continue;
+        if (client_is_gone) __atomic_store_n(&op->job->cancelled, 1, __ATOMIC_RELEASE);
+        if (op->job->model->queue) rai_queue_cancel(op->job->model->queue, op->job->id);
+    }
+}
+
+void rai_dag_cancel(rai_dag *dag) {
+    run *state = run_of(dag);
+    pthread_mutex_lock(&state->lock);
+    state->stopped = 1;
+    drop(dag, -1, 1);
+    pthread_mutex_unlock(&state->lock);
+}
+
+/* Moves the outputs of an execution into the DAG. 0: one is missing. */
+static int take_outputs(rai_dag *dag, rai_dag_op *op) {
+    rai_job *job = op->job;
+    int complete = 1;
+    for (int32_t i = 0; i < job->output_count; i++) {
+        dag->slots[op->output + i] = job->outputs[i];
+        if (job->outputs[i] == NULL) complete = 0;
+        job->outputs[i] = NULL;
+    }
+    return complete;
+}
+
+/* Those that waited for the last time, of the ones that wait for this operation. */
+static rai_job *wake(rai_dag *dag, const rai_dag_op *op) {
+    run *state = run_of(dag);
+    rai_job *ready = NULL;
+    for (int32_t i = op->edge; i >= 0; i = state->edges[i].next) {
+        int32_t waiting = state->edges[i].waiting;
+        if (--dag->ops[waiting].waits == 0 && waiting < dag->failed && !state->stopped) {
+            ready = prepare(dag, waiting, ready);
+        }
+    }
+    return ready;
+}
+
+void rai_dag_job_completed(rai_job *job) {
+    static const char incomplete[] = "ERR Model did not generate the expected number of outputs";
+    rai_dag *dag = job->dag;
+    run *state = run_of(dag);
+    rai_dag_op *op = &dag->ops[job->op];
+    rai_job *ready = NULL;
+    pthread_mutex_lock(&state->lock);
+    op->out = 0;
+    if (job->timed_out) {
+        dag->timed_out = state->stopped = 1;
+        drop(dag, -1, 0);
+    } else if (job->op < dag->failed && !state->stopped) {
+        if (job->error == NULL && !take_outputs(dag, op)) rai_job_fail(job, incomplete, sizeof(incomplete) - 1);
+        if (job->error) {
+            dag->failed = job->op;
+            drop(dag, job->op, 0);
+        } else {
+            ready = wake(dag, op);
+        }
+    }
+    int over = --state->active == 0;
+    pthread_mutex_unlock(&state->lock);
+    start(ready, rai_queue_push);
+    if (over) finish(dag);
+}
