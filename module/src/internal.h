@@ -20,7 +20,7 @@ void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *));
 
 /* dag.c */
 void rai_dag_free(rai_dag *dag);
-void rai_dag_cancel(rai_dag *dag);         /* the client is gone */
+void rai_dag_cancel(rai_dag *dag);        /* the client is gone */
 void rai_dag_job_completed(rai_job *job); /* an execution is over */
 
 /* model.c */
