@@ -85,7 +85,7 @@ class Engine:
         self.session.close()
 
     def close(self) -> None:
-        """Gives its memory back; a run that it still has goes on to its end."""
+        """Gives its memory back."""
         self.end()
         self.program.close()
 
