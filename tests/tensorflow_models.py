@@ -88,6 +88,13 @@ def linear() -> bytes:
 
 
 @functools.cache
+def weighted(megabytes: int) -> bytes:
+    """y[n, m] = x[n, 1024] @ w, with weights of so many MiB."""
+    weights = np.ones((1024, megabytes * 256), np.float32)
+    return graph(lambda: tf.matmul(input_of("x"), tf.constant(weights), name="y"))
+
+
+@functools.cache
 def batch_size() -> bytes:
     """rows[n, 1] = n for every row of x[n, k], and the scalar total = sum of x."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import function_pb2, graph_pb2
+from tensorflow.python.framework.ops import dismantle_graph
 
 from redisai_py.backend import BackendError
 
@@ -37,6 +38,23 @@ class Program:
 
     def gives_strings(self) -> bool:
         return tf.string in self._dtypes(self.outputs)
+
+    def name_nodes(self, graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Takes the nodes of these names for inputs and outputs; raises if there are none."""
+        kinds = {node.name: node.op for node in graph_def.node}
+        for name in inputs:
+            if kinds.get(name) != "Placeholder":
+                raise no_input(name)
+        for name in outputs:
+            if name not in kinds:
+                raise no_output(name)
+        self.inputs = {name: f"{name}:0" for name in inputs}
+        self.outputs = {name: f"{name}:0" for name in outputs}
+        self.refuse_other_outputs()
+
+    def close(self) -> None:
+        """Gives the graph's memory back now: it refers to itself, and the collector seldom comes."""
+        dismantle_graph(self.graph)
 
     def refuse_other_outputs(self) -> None:
         """Raises for outputs that are no tensors in RedisAI's sense: handles of variables and the like."""
@@ -79,16 +97,12 @@ def of_graph(blob: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> Prog
     graph_def = parse_graph(blob)
     library = {function.signature.name: function for function in graph_def.library.function}
     keep_functions(graph_def, operations.check(graph_def.node, library))
-    graph = import_graph(graph_def)
-    kinds = {node.name: node.op for node in graph_def.node}
-    for name in inputs:
-        if kinds.get(name) != "Placeholder":
-            raise no_input(name)
-    for name in outputs:
-        if name not in kinds:
-            raise no_output(name)
-    program = Program(graph, {name: f"{name}:0" for name in inputs}, {name: f"{name}:0" for name in outputs})
-    program.refuse_other_outputs()
+    program = Program(import_graph(graph_def), {}, {})
+    try:
+        program.name_nodes(graph_def, inputs, outputs)
+    except BaseException:
+        program.close()
+        raise
     return program
 
 
@@ -114,6 +128,7 @@ def import_graph(graph_def: Any) -> Any:
         with graph.as_default():
             tf.import_graph_def(graph_def, name="")
     except Exception as error:
+        dismantle_graph(graph)
         raise BackendError(f"Invalid GraphDef: {error}") from error
     return graph
 

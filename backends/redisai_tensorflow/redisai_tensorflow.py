@@ -69,6 +69,7 @@ class Engine:
     def __init__(self, program: Program, config: Any, pool: int) -> None:
         options = config_pb2.CallableOptions(feed=program.inputs.values(), fetch=program.outputs.values())
         options.run_options.inter_op_thread_pool = pool
+        self.program = program
         self.session = tf.compat.v1.Session(graph=program.graph, config=config)
         for operation, feed in program.start:
             self.session.run(operation, feed)
@@ -79,8 +80,14 @@ class Engine:
         self.replaced = Event()
 
     def end(self) -> None:
+        """Ends its runs, from any thread."""
         self.ended = True
         self.session.close()
+
+    def close(self) -> None:
+        """Gives its memory back."""
+        self.end()
+        self.program.close()
 
 
 class Session:
@@ -99,7 +106,11 @@ class Session:
             self.outputs = list(program.outputs)
             self._as_input = as_array if program.takes_strings() else np.asarray
             self._gives_strings = program.gives_strings()
-            return Engine(program, self._backend.config(kind, index), self._backend.pool())
+            try:
+                return Engine(program, self._backend.config(kind, index), self._backend.pool())
+            except BaseException:
+                program.close()
+                raise
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         control = run.state.get(Control) or Control()
@@ -144,11 +155,12 @@ class Session:
             return
         try:
             self._engine = self._create(blob)
+            engine.program.close()
         finally:
             engine.replaced.set()
 
     def close(self) -> None:
-        self._engine.end()
+        self._engine.close()
 
 
 class Control:
@@ -169,13 +181,17 @@ class Control:
     def leave(self) -> bool:
         """The run is over; true when its engine has to be replaced."""
         self.running = False
+        self.engine = None  # which may be deleted long before this worker runs another one
         return self.used
 
     def __call__(self) -> None:
         # In this order: whichever of this and leave() comes first, nobody waits for a successor that nobody asks for.
+        engine = self.engine
+        if engine is None:
+            return
         self.used = True
-        self.engine.expects_successor = self.running
-        self.engine.end()
+        engine.expects_successor = self.running
+        engine.end()
 
 
 def as_output(value: Any) -> Any:

@@ -15,6 +15,7 @@ from redisai_py.backend import BackendError, Call, Outputs, Reply, Run
 
 from . import native, watchdog
 from .core import address, ffi, lib, text
+from .errors import forget_frames
 
 ERROR = "Redis command returned an error: "
 NO_PERMISSION = "NOPERM this user has no permissions to run the command, or scripts may not run it"
@@ -70,7 +71,8 @@ class Redis:
         finally:
             lib.rai_model_release(model)
         if isinstance(result, Exception):
-            raise result
+            forget_frames(result)
+            raise BackendError(str(result) or type(result).__name__)
         outputs: Outputs = result
         return outputs
 

@@ -12,3 +12,12 @@ def error_text(error: BaseException) -> bytes:
     """
     text = str(error).strip() or f"ERR {type(error).__name__}"
     return text.encode(errors="replace")
+
+
+def forget_frames(error: BaseException) -> None:
+    """Lets go of the frames that an exception came through, and with them of the inputs of its request.
+
+    One of them is the backend's, whose list of results holds the exception: left alone, all of that would live until
+    the collector comes, which is seldom.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None

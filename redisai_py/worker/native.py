@@ -47,7 +47,7 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
 from cython.cimports.libc.string import memcpy
 
-from redisai_py.worker.errors import error_text
+from redisai_py.worker.errors import error_text, forget_frames
 
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
 
@@ -426,6 +426,7 @@ def record(requests: list, results: list, seconds: cython.double) -> None:
     for request, result in zip(requests, results):
         if isinstance(result, BaseException):
             fail(request, error_text(result))
+            forget_frames(result)
             continue
         try:
             succeed(request, result, seconds)

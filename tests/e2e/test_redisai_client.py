@@ -3,10 +3,6 @@ must equal those of onnxruntime called directly."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,26 +11,9 @@ import redisai
 
 import models
 from harness import Server
+from packaged import packaged_file
 
 pytestmark = pytest.mark.e2e
-
-
-def packaged_model(package: str, inside: str) -> Path:
-    """A model file in an installed package, found without importing the package."""
-    spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations, f"the package {package} is not installed"
-    found = sorted(Path(next(iter(spec.submodule_search_locations))).glob(inside))
-    assert found, f"{package} has no {inside}"
-    return found[-1]
-
-
-@pytest.fixture
-def con(server: Server) -> Iterator[redisai.Client]:
-    client = redisai.Client(host="127.0.0.1", port=server.port)
-    client.flushall()
-    yield client
-    client.close()
-    server.check_health()
 
 
 SILERO = ["output", "stateN"]
@@ -43,12 +22,12 @@ RATE = np.array(16000, np.int64)
 
 @pytest.fixture(scope="module")
 def silero() -> bytes:
-    return packaged_model("silero_vad", "data/silero_vad.onnx").read_bytes()
+    return packaged_file("silero_vad", "data/silero_vad.onnx").read_bytes()
 
 
 @pytest.fixture(scope="module")
 def magika() -> bytes:
-    return packaged_model("magika", "models/*/model.onnx").read_bytes()
+    return packaged_file("magika", "models/*/model.onnx").read_bytes()
 
 
 def session_of(blob: bytes) -> onnxruntime.InferenceSession:
