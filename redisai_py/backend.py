@@ -123,8 +123,9 @@ class Run:
     """When the call has to be ended (monotonic seconds); infinity between calls."""
     away: bool = False
     """The worker does not count as attentive: another one serves the queue meanwhile."""
-    queue: int = 0
-    """Address of the worker's queue."""
+    overdue: Callable[[float], None] = lambda seconds: None
+    """Called, once for a call, when it was expected to be short and has lasted so many seconds."""
+    batch: Any = None
     requests: list[Any] = field(default_factory=list)
     lock: Any = field(default_factory=Lock)
     """Held while a call ends and while it is terminated, so that the next call is never hit instead."""
@@ -163,7 +164,11 @@ class Backend(Protocol):
         """Creates a session; raises BackendError, or any exception, whose text the client gets."""
 
     def load_script(self, source: ScriptSource, redis: Redis) -> Session:
-        """The same for a script; TORCH only. Its ``execute`` gets a list of calls, and it has no names."""
+        """The same for a script; TORCH only.
+
+        Its ``execute`` gets a list of calls, and it has no names of inputs and outputs,
+        but ``functions``: the names of the script's functions.
+        """
 
 
 def as_array(tensor: Any) -> np.ndarray[Any, Any]:

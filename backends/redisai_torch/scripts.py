@@ -302,14 +302,14 @@ class ScriptSession:
     outputs: tuple[str, ...] = ()
 
     def __init__(self, source: ScriptSource, device: torch.device, environment: Environment, intra_op: int) -> None:
-        self._functions = compile_script(source, environment)
+        self.functions = compile_script(source, environment)
         self._device = None if device.type == "cpu" else device
         self._caller = environment.caller
         self._intra_op = intra_op
 
     def execute(self, requests: list[Call], run: Run) -> list[Outputs | Exception]:
         thread = thread_of(run, self._intra_op)
-        function = self._functions.get(requests[0].function)
+        function = self.functions.get(requests[0].function)
         if function is not None and function.takes_together(requests):
             try:
                 return self._run_together(function, requests, thread)
@@ -331,7 +331,7 @@ class ScriptSession:
         pass
 
     def _run(self, call: Call, thread: Thread) -> Outputs:
-        function = self._functions.get(call.function)
+        function = self.functions.get(call.function)
         if function is None:
             raise BackendError(f"Function does not exist: {call.function}")
         to_input = self._to_input(function)

@@ -31,7 +31,8 @@ class Device:
 
     def serve(self) -> None:
         """The life of a worker thread."""
-        run = Run(queue=self.queue)
+        run = Run()
+        run.overdue = lambda seconds: self._overdue(run, seconds)
         watchdog.watch(run)
         wake_at = inf
         while True:
@@ -71,7 +72,7 @@ class Device:
                 run.alone = self.scheduler.leaves_cores_idle()
             native.begin_long_run(self.queue, more)
         requests = batch.requests
-        run.requests = requests
+        run.batch, run.requests = batch, requests
         results: list[Any]
         run.started = started = monotonic()
         run.deadline = started + watchdog.LIMIT
@@ -103,3 +104,9 @@ class Device:
             run.retune = False
             native.retune(requests[0])
         native.complete(requests)
+
+    def _overdue(self, run: Run, seconds: float) -> None:
+        """Called by the watchdog for a run that was expected to be short: others must not wait for it."""
+        with self.lock:
+            self.scheduler.overdue(run.batch, seconds)
+        native.begin_long_run(self.queue, True)

@@ -6,12 +6,23 @@ from typing import Any
 
 
 class LoadedModel:
-    """A model whose session exists. The C model holds a reference; requests borrow it.
+    """A model or script whose session exists. The C model holds a reference; requests borrow it.
 
-    ``min_batch_timeout`` is in seconds, 0 waits for ever.
+    ``min_batch_timeout`` is in seconds, 0 waits for ever. ``functions`` holds a
+    form of its own for each function of a script: their run times have nothing to do
+    with each other, so each has its own line in the scheduler.
     """
 
-    __slots__ = ("backend", "batch_size", "execute", "line", "min_batch_size", "min_batch_timeout", "session")
+    __slots__ = (
+        "backend",
+        "batch_size",
+        "execute",
+        "functions",
+        "line",
+        "min_batch_size",
+        "min_batch_timeout",
+        "session",
+    )
 
     def __init__(
         self, backend: str, session: Any, batch_size: int, min_batch_size: int, min_batch_timeout: float
@@ -23,3 +34,4 @@ class LoadedModel:
         self.min_batch_size = min_batch_size
         self.min_batch_timeout = min_batch_timeout
         self.line: Any = None  # the scheduler's record of this model
+        self.functions: dict[str, LoadedModel] = {}

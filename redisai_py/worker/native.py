@@ -314,6 +314,7 @@ class Request:
 def make_request(job: cython.pointer(rai_job)) -> Request:
     request: Request = Request.__new__(Request)
     inputs: list = []
+    call: Call
     tensor: cython.pointer(rai_tensor)
     rows: int64_t = 0
     i: cython.int
@@ -327,7 +328,11 @@ def make_request(job: cython.pointer(rai_job)) -> Request:
     request.job = job
     request.id = job.id
     request.model = cython.cast(object, cython.cast(cython.pointer(PyObject), job.model.session))
-    request.inputs = inputs if job.call == cython.NULL else make_call(job, inputs)
+    request.inputs = inputs
+    if job.call != cython.NULL:
+        call = make_call(job, inputs)
+        request.inputs = call
+        request.model = request.model.functions.get(call.function, request.model)
     request.rows = rows if rows > 0 else 0
     request.enqueued = job.enqueued_us * 1e-6
     request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")

@@ -243,6 +243,11 @@ class Scheduler(Generic[R]):
             if batch.model.batch_size > 0:
                 line.cost.add(sum(request.rows for request in batch.requests), seconds)
 
+    def overdue(self, batch: Batch[R], seconds: float) -> None:
+        """Records that a batch has been running for so long already: it is no short one, whatever the average says."""
+        line = batch.model.line
+        line.seconds = max(line.seconds, seconds)
+
     def _limit(self, model: Any, line: _Line[R]) -> int:
         """How many batches of a model may run at once."""
         if line.is_short:

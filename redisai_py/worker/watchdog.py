@@ -13,7 +13,6 @@ from time import monotonic
 
 from redisai_py.backend import Run
 
-from . import native
 from .core import log, settings
 
 LIMIT = settings.model_execution_timeout_ms / 1000
@@ -41,7 +40,7 @@ def check() -> float:
                 continue
             if not run.away and now >= run.started + OVERDUE:
                 run.away = True
-                native.begin_long_run(run.queue, True)
+                run.overdue(now - run.started)
             requests = run.requests
             if now >= run.deadline or (requests and all(request.cancelled for request in requests)):
                 end(run)

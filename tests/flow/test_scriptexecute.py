@@ -450,3 +450,16 @@ def test_requests_that_run_together_get_their_own_results_and_errors(script: Wir
         else:
             assert isinstance(reply, Error) and "must match" in reply.text
     assert as_dict(script("AI.INFO", "s"))["errors"] == 3
+
+
+def test_a_run_that_turns_out_long_does_not_hold_up_its_own_function(script: Wire, server: Server) -> None:
+    script("AI.TENSORSET", "none", "FLOAT", 1, "VALUES", 0)
+    script("AI.TENSORSET", "many", "FLOAT", 1, "VALUES", 100_000)
+    for _ in range(50):  # the function is known for short runs
+        assert script("AI.SCRIPTRUN", "s", "slow", "INPUTS", "none", "OUTPUTS", "out") == OK
+    with server.wire() as other:
+        other.send("AI.SCRIPTRUN", "s", "slow", "INPUTS", "many", "OUTPUTS", "long")
+        time.sleep(0.05)
+        assert script("AI.SCRIPTRUN", "s", "slow", "INPUTS", "none", "OUTPUTS", "out") == OK
+        assert not other.has_reply(0), "the long run was over before the short one was asked for"
+        assert other.read() == OK
