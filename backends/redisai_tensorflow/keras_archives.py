@@ -8,6 +8,7 @@ checked and run like any other.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -69,19 +70,27 @@ def program_of_keras(directory: Path, inputs: Sequence[str], outputs: Sequence[s
     if members != MEMBERS:
         raise BackendError(f"ERR a .keras archive must hold {', '.join(sorted(MEMBERS))}, and nothing else")
     refuse_foreign_objects(directory / "config.json")
-    with tf.device("/CPU:0"):
-        model = load(directory)
-        frozen, input_names, output_names = trace(model)
-    graph_def = frozen.graph.as_graph_def()
+    try:
+        graph_def, known_inputs, known_outputs = graph_of(directory)
+    finally:
+        # Keras' models, with their weights, refer to themselves, and a worker's collector seldom comes by itself.
+        gc.collect(1)
     library = {function.signature.name: function for function in graph_def.library.function}
     keep_functions(graph_def, operations.check(graph_def.node, library))
-    known_inputs = dict(zip(input_names, [tensor.name for tensor in frozen.inputs], strict=True))
-    known_outputs = dict(zip(output_names, [tensor.name for tensor in frozen.outputs], strict=True))
     return Program(
         import_graph(graph_def),
-        choose(inputs or input_names, known_inputs, no_input),
-        choose(outputs or output_names, known_outputs, no_output),
+        choose(inputs or list(known_inputs), known_inputs, no_input),
+        choose(outputs or list(known_outputs), known_outputs, no_output),
     )
+
+
+def graph_of(directory: Path) -> tuple[Any, dict[str, str], dict[str, str]]:
+    """The model as a GraphDef, and its inputs and outputs, in their order, with the tensors in it."""
+    with tf.device("/CPU:0"):
+        frozen, input_names, output_names = trace(load(directory))
+    known_inputs = dict(zip(input_names, [tensor.name for tensor in frozen.inputs], strict=True))
+    known_outputs = dict(zip(output_names, [tensor.name for tensor in frozen.outputs], strict=True))
+    return frozen.graph.as_graph_def(), known_inputs, known_outputs
 
 
 def refuse_foreign_objects(description: Path) -> None:

@@ -81,6 +81,8 @@ class Session:
                 results.append(interpreter.run(tensors))
             except Exception as error:
                 results.append(error)
+                if interpreter.broken:
+                    interpreter = self._take()
         self._idle.append(interpreter)
         return results
 
@@ -99,6 +101,9 @@ class Interpreter:
 
     Calls go to the object below the public class, which looks for views of its
     memory in every call. There are none: GetTensor copies.
+
+    One that could not take the shapes of some inputs is broken: what it allocated
+    until then stays in it, and makes it ever slower.
     """
 
     def __init__(self, backend: Backend, blob: bytes) -> None:
@@ -108,10 +113,11 @@ class Interpreter:
         self.input_names = [detail["name"] for detail in inputs]
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
-        self._shapes: list[Any] = [tuple(detail["shape"].tolist()) for detail in inputs]
+        self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
         self._native = public._interpreter
+        self.broken = False
 
     def run(self, tensors: list[Any]) -> Outputs:
         """The outputs for these inputs; they are copies. Raises BackendError."""
@@ -148,9 +154,9 @@ class Interpreter:
 
     def _resize(self, arrays: list[Any]) -> None:
         wanted = [array.shape for array in arrays]
-        previous, self._shapes = self._shapes, [None] * len(wanted)  # unknown, should this fail
+        self.broken = True
         try:
-            for (index, _), shape, known in zip(self._inputs, wanted, previous, strict=True):
+            for (index, _), shape, known in zip(self._inputs, wanted, self._shapes, strict=True):
                 if shape != known:
                     self._native.ResizeInputTensor(index, np.array(shape, np.int32), False)
         except Exception as error:
@@ -160,6 +166,7 @@ class Interpreter:
         except Exception as error:
             raise self._backend.error("Failed to allocate tensors", error) from error
         self._shapes = wanted
+        self.broken = False
 
 
 def create(backend: Backend, blob: bytes) -> Any:

@@ -186,6 +186,18 @@ def test_an_output_that_cannot_be_divided_fails_the_batch(server: Server, wire: 
         assert other.read() == error
 
 
+def test_requests_that_follow_one_with_wrong_shapes_are_run(wire: Wire) -> None:
+    assert store(wire, models.lite_multiply()) == OK
+    put(wire, "two", np.array([2, 3], np.float32))
+    put(wire, "three", np.ones(3, np.float32))
+    request = ("AI.MODELEXECUTE", "m", "INPUTS", 2, "two")
+    wrong, right = (*request, "three", "OUTPUTS", 1, "y"), (*request, "two", "OUTPUTS", 1, "y")
+    for _ in range(20):
+        failed = Error("Failed to allocate tensors")
+        assert wire.pipeline(wrong, right, wrong, wrong, right) == [failed, OK, failed, failed, OK]
+    assert_tensor(wire, "y", np.array([4, 9], np.float32))
+
+
 def test_models_survive_reload_restore_and_an_aof_rewrite(make_server: Callable[..., Server]) -> None:
     blob = models.lite_multiply()
     server = make_server(appendonly="yes", aof_use_rdb_preamble="no", save="3600 1")
