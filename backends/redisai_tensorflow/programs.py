@@ -95,6 +95,7 @@ def of_archive(directory: Path, inputs: Sequence[str], outputs: Sequence[str]) -
 def of_graph(blob: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
     """The program of a frozen graph."""
     graph_def = parse_graph(blob)
+    keep_needed(graph_def, inputs, outputs)
     library = {function.signature.name: function for function in graph_def.library.function}
     keep_functions(graph_def, operations.check(graph_def.node, library))
     program = Program(import_graph(graph_def), {}, {})
@@ -113,6 +114,23 @@ def parse_graph(blob: bytes) -> Any:
     except DecodeError as error:
         raise BackendError("Invalid GraphDef") from error
     return graph_def
+
+
+def keep_needed(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Drops the nodes that no output needs, such as those that once saved the graph; not if an output is unknown."""
+    nodes = {node.name: node for node in graph_def.node}
+    if any(name not in nodes for name in outputs):
+        return
+    needed: set[str] = set()
+    pending = [*inputs, *outputs]
+    while pending:
+        name = pending.pop().lstrip("^").partition(":")[0]
+        if name in nodes and name not in needed:
+            needed.add(name)
+            pending += nodes[name].input
+    kept = [node for node in graph_def.node if node.name in needed]
+    del graph_def.node[:]
+    graph_def.node.extend(kept)
 
 
 def keep_functions(graph_def: Any, names: set[str]) -> None:

@@ -227,6 +227,20 @@ def test_a_graph_that_reaches_outside_itself_is_refused(wire: Wire, operation: s
     assert wire("EXISTS", "m") == 0
 
 
+@pytest.mark.parametrize("operation", OUTSIDE)
+def test_what_no_output_needs_is_left_out(wire: Wire, operation: str) -> None:
+    """Graphs often hold what once saved them."""
+
+    def build() -> None:
+        OUTSIDE[operation]()
+        tf.add(models.input_of("x"), 1.0, name="y")
+
+    assert store(wire, models.graph(build), ["x"], ["y"]) == OK
+    put(wire, "x", np.array([1], np.float32))
+    assert wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y") == OK
+    assert_tensor(wire, "y", np.array([2], np.float32))
+
+
 def test_an_operation_that_nobody_knows_is_refused(wire: Wire) -> None:
     blob = models.renamed(models.multiply(), "Mul", "Unheard")
     assert_error(store(wire, blob, ["a", "b"], ["c"]), "ERR", "Unheard")
