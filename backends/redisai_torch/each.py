@@ -61,8 +61,9 @@ def each_of_module(module: Any) -> Each | None:
     """``forward`` for each of several requests, as a new method of the module; None if it does not fit."""
     try:
         each = Each(module._c._get_method("forward").schema, "self.forward", "self")
-        module.define(each.source)
-        each.compiled = getattr(module, NAME)
+        # The public define() looks for names in the frame that called it, and so makes the model refer to itself.
+        module._c._define(module._concrete_type, each.source, lambda name: None)
+        each.compiled = module._c._get_method(NAME)
     except (ValueError, RuntimeError):
         return None
     return each

@@ -150,6 +150,19 @@ def test_a_graph_leaves_no_memory_behind(server: Server, wire: Wire, how: str) -
     assert use(20) - warm < 30
 
 
+def test_a_deleted_torchscript_model_leaves_no_memory_behind(server: Server, wire: Wire) -> None:
+    blob = torch_models.saved(torch_models.MatrixChain(1024))
+
+    def use(times: int) -> float:
+        for _ in range(times):
+            assert store(wire, "m", "TORCH", blob) == OK
+            assert wire("AI.MODELDEL", "m") == OK
+        return resident(server)
+
+    warm = use(5)
+    assert use(20) - warm < 30
+
+
 # ---- load ------------------------------------------------------------------------------
 
 CLIENTS = 4
