@@ -64,7 +64,7 @@ def each_of_module(module: Any) -> Each | None:
         # The public define() looks for names in the frame that called it, and so makes the model refer to itself.
         module._c._define(module._concrete_type, each.source, lambda name: None)
         each.compiled = module._c._get_method(NAME)
-    except (ValueError, RuntimeError):
+    except (AttributeError, RuntimeError, ValueError):
         return None
     return each
 
