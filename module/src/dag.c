@@ -111,6 +111,7 @@ static rai_job *prepare(rai_dag *dag, int32_t position, rai_job *others) {
 static void start(rai_job *ready, void (*push)(rai_queue *, rai_job *)) {
     while (ready) {
         rai_job *next = ready->next;
+        ready->next = NULL;
         rai_job_start(ready, push);
         ready = next;
     }
@@ -189,7 +190,7 @@ void rai_dag_job_completed(rai_job *job) {
     rai_job *ready = NULL;
     pthread_mutex_lock(&state->lock);
     op->out = 0;
-    if (job->timed_out) {
+    if (job->timed_out && job->op < dag->failed) {
         dag->timed_out = state->stopped = 1;
         drop(dag, -1, 0);
     } else if (job->op < dag->failed && !state->stopped) {
