@@ -426,11 +426,18 @@ def record(requests: list, results: list, seconds: cython.double) -> None:
     for request, result in zip(requests, results):
         if isinstance(result, BaseException):
             fail(request, error_text(result))
+            forget_run(result)
             continue
         try:
             succeed(request, result, seconds)
         except BaseException as error:  # what cannot be converted becomes the request's error
             fail(request, error_text(error))
+
+
+@cython.cfunc
+def forget_run(error: object):
+    """Frees the frames that an error keeps: they hold the request's tensors, often in a cycle with the error itself."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
 @cython.cfunc
