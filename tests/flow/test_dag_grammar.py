@@ -193,7 +193,9 @@ def test_persist_is_not_for_the_read_only_forms(wire: Wire, command: str) -> Non
 
 
 @pytest.mark.parametrize("command", EXECUTES)
-@pytest.mark.parametrize("text", [f"TIMEOUT 100 {SET}", SET, "|> what is all this", "TIMEOUT 1 |> what |> AI.TENSORGET t"])
+@pytest.mark.parametrize(
+    "text", [f"TIMEOUT 100 {SET}", SET, "|> what is all this", "TIMEOUT 1 |> what |> AI.TENSORGET t"]
+)
 def test_executes_need_a_section_that_tells_their_keys(wire: Wire, command: str, text: str) -> None:
     assert run(wire, command, text) == NOTHING_SAID
     for section in ("KEYS 1 {tag}", "ROUTING {tag}", "LOAD 1 a"):
@@ -309,7 +311,10 @@ SCRIPTS: list[tuple[str, Error]] = [
     ("AI.SCRIPTEXECUTE absent f", NO_SCRIPT),
     ("AI.SCRIPTEXECUTE m f", WRONG_TYPE),
     ("AI.SCRIPTEXECUTE s add what", Error(UNEXPECTED_IN_SCRIPT + "what")),
-    ("AI.SCRIPTEXECUTE s add INPUTS 1 a INPUTS 1 a", Error("ERR Already Encountered INPUTS scope in AI.SCRIPTEXECUTE command")),
+    (
+        "AI.SCRIPTEXECUTE s add INPUTS 1 a INPUTS 1 a",
+        Error("ERR Already Encountered INPUTS scope in AI.SCRIPTEXECUTE command"),
+    ),
     ("AI.SCRIPTEXECUTE s add KEYS 0 x", Error("ERR Invalid or negative value found in number of KEYS")),
     ("AI.SCRIPTEXECUTE s add INPUTS 1 a TIMEOUT", Error("ERR No value provided for TIMEOUT in AI.SCRIPTEXECUTE")),
     ("AI.SCRIPTEXECUTE s add INPUTS 1 a TIMEOUT 10", NO_TIMEOUT),
@@ -334,7 +339,10 @@ IN_RUNS: list[tuple[str, Error]] = [
     ("AI.MODELRUN a INPUTS a a OUTPUTS c", WRONG_TYPE),
     ("AI.MODELRUN m TIMEOUT 0 INPUTS a a OUTPUTS c", BAD_TIMEOUT),
     ("AI.MODELRUN m TIMEOUT 10 INPUTS a a OUTPUTS c", NO_TIMEOUT),
-    ("AI.MODELRUN m INPUTS a OUTPUTS c d", Error("Number of keys given as INPUTS here does not match model definition")),
+    (
+        "AI.MODELRUN m INPUTS a OUTPUTS c d",
+        Error("Number of keys given as INPUTS here does not match model definition"),
+    ),
     ("AI.MODELRUN m INPUTS a x OUTPUTS c", NO_INPUT),
     ("AI.SCRIPTRUN s", Error("ERR wrong number of arguments for 'AI.SCRIPTRUN' command")),
     ("AI.SCRIPTRUN absent f", NO_SCRIPT),
@@ -418,7 +426,8 @@ def test_every_key_is_reported(wire: Wire, command: str, text: str, keys: str) -
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "|>", "LOAD", "LOAD x a", "TIMEOUT", "ROUTING", "LOAD 0 a", "|> |> AI.MODELEXECUTE", "TIMEOUT 5 |> q"]
+    "text",
+    ["", "x", "|>", "LOAD", "LOAD x a", "TIMEOUT", "ROUTING", "LOAD 0 a", "|> |> AI.MODELEXECUTE", "TIMEOUT 5 |> q"],
 )
 def test_broken_commands_report_no_keys(wire: Wire, text: str) -> None:
     assert isinstance(wire("COMMAND", "GETKEYS", "AI.DAGEXECUTE", *text.split()), Error)
