@@ -12,6 +12,7 @@ import models
 from dags import COMMANDS, NA, TIMEDOUT, dag, execute
 from harness import OK, Error, Server, Status, Wire, as_dict, assert_tensor, get, put, wait_until
 from harness import payload as rdb
+from harness.wire import Argument
 
 Servers = Callable[..., Server]
 
@@ -48,10 +49,10 @@ def slow(wire: Wire, seconds: float) -> None:
     put(wire, "slow", np.full((1, 1), models.turns_for(seconds), np.float32))
 
 
-def begin(server: Server, wire: Wire, command: list[object]) -> None:
+def begin(server: Server, wire: Wire, command: list[Argument]) -> None:
     """Sends a command that blocks, and returns when it does."""
     before = server.blocked_clients()
-    wire.send(*command)  # type: ignore[arg-type]
+    wire.send(*command)
     wait_until(lambda: server.blocked_clients() > before)
 
 
@@ -72,15 +73,20 @@ def test_operations_that_do_not_need_each_other_run_at_once(server: Server, wire
 
 
 def test_two_slow_operations_take_about_as_long_as_one(wire: Wire) -> None:
-    slow(wire, 0.5)
-    chain = [execute("spin", "slow", "x"), execute("other", "slow", "y")]
-    begin = time.monotonic()
-    assert wire(*dag(*chain, load=["slow"])) == [OK, OK]
-    together = time.monotonic() - begin
-    begin = time.monotonic()
-    assert wire(*dag(chain[0], load=["slow"])) == [OK]
-    assert wire(*dag(chain[1], load=["slow"])) == [OK]
-    assert together < 0.85 * (time.monotonic() - begin)
+    """In the best of some attempts: something else may need the cores."""
+    slow(wire, 0.3)
+    ops = [execute("spin", "slow", "x"), execute("other", "slow", "y")]
+
+    def seconds(*commands: list[Argument]) -> float:
+        start = time.monotonic()
+        assert all(set(wire(*command)) == {OK} for command in commands)
+        return time.monotonic() - start
+
+    def is_faster() -> bool:
+        together = seconds(dag(*ops, load=["slow"]))
+        return together < 0.8 * seconds(*[dag(op, load=["slow"]) for op in ops])
+
+    assert any(is_faster() for _ in range(8))
 
 
 def test_an_operation_waits_for_all_its_inputs(wire: Wire) -> None:
