@@ -139,12 +139,13 @@ void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply)
 }
 
 /* Takes what has not begun yet, and does not count any more, out of the queues.
- * Called with the lock held. */
-static void drop(rai_dag *dag, int32_t after, int client_is_gone) {
+ * The flag is for those that have not reached their queue: the cancellation may
+ * come first. Called with the lock held. */
+static void drop(rai_dag *dag, int32_t after, rai_cancelled why) {
     for (int32_t i = after + 1; i < dag->op_count; i++) {
         rai_dag_op *op = &dag->ops[i];
-        if (!op->out) continue;
-        if (client_is_gone) __atomic_store_n(&op->job->cancelled, 1, __ATOMIC_RELEASE);
+        if (!op->out || op->job->cancelled == RAI_ABANDONED || op->job->cancelled == (int32_t)why) continue;
+        __atomic_store_n(&op->job->cancelled, why, __ATOMIC_RELEASE);
         if (op->job->model->queue) rai_queue_cancel(op->job->model->queue, op->job->id);
     }
 }
@@ -153,7 +154,7 @@ void rai_dag_cancel(rai_dag *dag) {
     run *state = run_of(dag);
     pthread_mutex_lock(&state->lock);
     state->stopped = 1;
-    drop(dag, -1, 1);
+    drop(dag, -1, RAI_ABANDONED);
     pthread_mutex_unlock(&state->lock);
 }
 
@@ -192,12 +193,12 @@ void rai_dag_job_completed(rai_job *job) {
     op->out = 0;
     if (job->timed_out && job->op < dag->failed) {
         dag->timed_out = state->stopped = 1;
-        drop(dag, -1, 0);
+        drop(dag, -1, RAI_DROPPED);
     } else if (job->op < dag->failed && !state->stopped) {
         if (job->error == NULL && !take_outputs(dag, op)) rai_job_fail(job, incomplete, sizeof(incomplete) - 1);
         if (job->error) {
             dag->failed = job->op;
-            drop(dag, job->op, 0);
+            drop(dag, job->op, RAI_DROPPED);
         } else {
             ready = wake(dag, op);
         }

@@ -43,7 +43,7 @@ def check() -> float:
                 run.away = True
                 native.begin_long_run(run.queue, True)
             requests = run.requests
-            if now >= run.deadline or (requests and all(request.cancelled for request in requests)):
+            if now >= run.deadline or (requests and all(request.abandoned for request in requests)):
                 end(run)
                 run.deadline = now + LIMIT  # in case the framework does not react: ask again
             next_look = min(next_look, run.deadline if run.away else run.started + OVERDUE)

@@ -323,6 +323,18 @@ def test_a_model_that_could_not_be_loaded(wire: Wire) -> None:
     assert wire("EXISTS", "c") == 0
 
 
+def test_what_stands_behind_a_failure_is_dropped_before_it_reaches_its_queue(wire: Wire) -> None:
+    """The first operation fails while the command is still being handed out; the second would wait for ever."""
+    options = ("BATCHSIZE", 8, "MINBATCHSIZE", 4)
+    assert wire("AI.MODELSTORE", "batched", "ONNX", "CPU", *options, "BLOB", models.batch_size()) == OK
+    assert wire("RESTORE", "broken", 0, rdb.model(4, b"no model")) == OK
+    assert isinstance(wire("AI.MODELEXECUTE", "broken", "INPUTS", 1, "a", "OUTPUTS", 1, "b"), Error)
+    for _ in range(20):
+        reply = wire(*dag(execute("broken", "a", "b"), execute("batched", "fast", "n"), load=["a", "fast"]))
+        assert isinstance(reply[0], Error) and reply[1] == NA
+    assert as_dict(wire("AI.INFO", "batched"))["calls"] == 0
+
+
 # ---- other servers --------------------------------------------------------------------------------
 
 
