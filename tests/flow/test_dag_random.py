@@ -114,6 +114,49 @@ def test_random_dags_do_what_the_reference_says(
         assert equal(get(wire, name), array), name
 
 
+def random_operations(chance: random.Random) -> list[Operation]:
+    """As ``operations``, without hypothesis: all names are defined."""
+    known = ["a", "b"]
+    ops: list[Operation] = []
+    for _ in range(chance.randint(2, 12)):
+        kind = chance.choice(["get", *FUNCTIONS, "multiply", "two"])
+        if kind == "get":
+            ops.append(Get(chance.choice(known)))
+        else:
+            inputs, outputs, _, _ = FUNCTIONS[kind]
+            made = tuple(chance.choice(NAMES) for _ in range(outputs))
+            ops.append(Run(kind, tuple(chance.choice(known) for _ in range(inputs)), made))
+            known += made
+    return ops
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_dags_of_many_clients_do_not_mix(server: Server, wire: Wire, seed: int) -> None:
+    """Pipelined by all, batched with each other, while other clients come, ask, and go without an answer."""
+    chance = random.Random(seed)
+    put(wire, "a", KEYSPACE["a"])
+    put(wire, "b", KEYSPACE["b"])
+    clients = [server.wire() for _ in range(8)]
+    expected: list[list[list[reference.Element]]] = []
+    for client in clients:
+        drawn = [random_operations(chance) for _ in range(40)]
+        expected.append([])
+        for ops in drawn:
+            client.send(*dag(*[op.words() for op in ops], load=["a", "b"]))
+            reply, _ = reference.interpret(ops, ["a", "b"], [], KEYSPACE)
+            assert isinstance(reply, list)
+            expected[-1].append(reply)
+        for ops in drawn[:10]:
+            with server.wire() as impatient:
+                impatient.send(*dag(*[op.words() for op in ops], load=["a", "b"]))
+    for client, replies in zip(clients, expected, strict=True):
+        for reply in replies:
+            actual = client.read()
+            assert len(actual) == len(reply) and all(matches(*pair) for pair in zip(actual, reply, strict=True))
+        client.close()
+    server.wait_for_rest()
+
+
 # ---- nonsense -----------------------------------------------------------------------------------
 
 EXECUTE = execute("multiply", "a b", "c")
