@@ -26,6 +26,7 @@ typedef struct run {
     int32_t stopped;
     int32_t slot_room, input_room, edge_count, edge_room;
     edge *edges;
+    int32_t *needs; /* of each slot, how many inputs, AI.TENSORGETs and PERSISTs still need its tensor */
 } run;
 
 static run *run_of(const rai_dag *dag) {
@@ -53,11 +54,13 @@ rai_job *rai_dag_new(int32_t ops) {
 
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor) {
     run *state = run_of(dag);
-    int32_t room = state->slot_room;
+    int32_t room = state->slot_room, same_room = room;
     dag->slots = grown(dag->slots, dag->slot_count, &room, sizeof(*dag->slots));
+    state->needs = grown(state->needs, dag->slot_count, &same_room, sizeof(*state->needs));
     dag->makers = grown(dag->makers, dag->slot_count, &state->slot_room, sizeof(*dag->makers));
     dag->slots[dag->slot_count] = tensor;
     dag->makers[dag->slot_count] = maker;
+    state->needs[dag->slot_count] = 0;
     return dag->slot_count++;
 }
 
@@ -65,6 +68,7 @@ void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot) {
     run *state = run_of(dag);
     dag->inputs = grown(dag->inputs, dag->input_count, &state->input_room, sizeof(*dag->inputs));
     dag->inputs[dag->input_count++] = slot;
+    state->needs[slot]++;
     int32_t maker = dag->makers[slot];
     if (maker < 0 || dag->ops[maker].kind != RAI_OP_EXECUTE || dag->ops[op].kind != RAI_OP_EXECUTE) return;
     state->edges = grown(state->edges, state->edge_count, &state->edge_room, sizeof(*state->edges));
@@ -85,6 +89,7 @@ void rai_dag_free(rai_dag *dag) {
     for (int32_t i = 0; i < dag->slot_count; i++) rai_tensor_release(dag->slots[i]);
     pthread_mutex_destroy(&state->lock);
     RedisModule_Free(state->edges);
+    RedisModule_Free(state->needs);
     RedisModule_Free(state);
     RedisModule_Free(dag->ops);
     RedisModule_Free(dag->slots);
@@ -127,6 +132,7 @@ void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply)
     run *state = run_of(dag);
     rai_job *ready = NULL;
     rai_job_block(ctx, job, reply);
+    for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
     state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
     for (int32_t i = dag->op_count - 1; i >= 0; i--) {
         if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
@@ -158,6 +164,24 @@ void rai_dag_cancel(rai_dag *dag) {
     pthread_mutex_unlock(&state->lock);
 }
 
+/* Gives a tensor back that nobody needs any more: a long DAG does not hold all that it made. */
+static void let_go(rai_dag *dag, int32_t slot) {
+    if (run_of(dag)->needs[slot] > 0) return;
+    rai_tensor_release(dag->slots[slot]);
+    dag->slots[slot] = NULL;
+}
+
+/* An execution is over: it needs its inputs no more. */
+static void let_go_of_inputs(rai_dag *dag, const rai_dag_op *op) {
+    for (int32_t i = 0; i < op->job->input_count; i++) {
+        int32_t slot = dag->inputs[op->input_at + i];
+        rai_tensor_release(op->job->inputs[i]);
+        op->job->inputs[i] = NULL;
+        run_of(dag)->needs[slot]--;
+        let_go(dag, slot);
+    }
+}
+
 /* Moves the outputs of an execution into the DAG. 0: one is missing. */
 static int take_outputs(rai_dag *dag, rai_dag_op *op) {
     rai_job *job = op->job;
@@ -166,6 +190,7 @@ static int take_outputs(rai_dag *dag, rai_dag_op *op) {
         dag->slots[op->output + i] = job->outputs[i];
         if (job->outputs[i] == NULL) complete = 0;
         job->outputs[i] = NULL;
+        let_go(dag, op->output + i);
     }
     return complete;
 }
@@ -203,6 +228,7 @@ void rai_dag_job_completed(rai_job *job) {
             ready = wake(dag, op);
         }
     }
+    let_go_of_inputs(dag, op);
     int over = --state->active == 0;
     pthread_mutex_unlock(&state->lock);
     start(ready, rai_queue_push);

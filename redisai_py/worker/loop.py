@@ -45,6 +45,7 @@ class Device:
             native.complete(spent)
         if batch is None:
             return wake_at
+        del new, spent  # others of them may be over long before this run is
         self._run(batch, run)
         return 0.0
 

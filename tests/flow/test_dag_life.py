@@ -129,6 +129,16 @@ def test_many_clients(server: Server, wire: Wire) -> None:
         connection.close()
 
 
+def test_what_nobody_needs_any_more_is_given_back_while_the_dag_runs(server: Server, wire: Wire) -> None:
+    chain = [execute("m", f"x{i} a", f"x{i + 1}") for i in range(50)]
+    ends = [execute("m", "x50 a", "unused"), execute("spin", "endless", "n"), "AI.TENSORGET x3"]
+    with server.wire() as runner:
+        sets = "AI.TENSORSET x0 FLOAT 2 VALUES 1 1"
+        begin(server, runner, dag(sets, *chain, *ends, load=["a", "endless"], persist=["x7"]))
+        wait_until(lambda: as_dict(wire("AI.INFO", "m"))["calls"] == 51)
+        wait_until(lambda: server.live_objects()["tensors"] == server.tensors_in_keyspace() + 2)
+
+
 # ---- batching ------------------------------------------------------------------------------
 
 
