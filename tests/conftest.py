@@ -3,7 +3,8 @@
 ``server`` lives as long as the test module; a module that needs other load
 arguments or settings overrides it. ``wire`` and ``client`` start from an empty
 keyspace, and check after the test that the server is alive, that no stray
-reply is left on the connection, and that the log holds no crash report.
+reply is left on the connection, that the log holds no crash report, and that
+every job and tensor that is in no key was given back.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def wire(server: Server) -> Iterator[Wire]:
     assert connection("PING") == Status("PONG"), "a stray reply was left on the connection"
     connection.close()
     server.check_health()
+    server.wait_for_rest()
 
 
 @pytest.fixture
@@ -77,6 +79,7 @@ def client(server: Server) -> Iterator[redis.Redis]:
         connection.flushall()
         yield connection
     server.check_health()
+    server.wait_for_rest()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -175,6 +175,12 @@ rai_model **rai_registry_snapshot(int64_t *count);
 
 /* ---- jobs and queues (queue.c) ------------------------------------------ */
 
+/* Why a job is cancelled. */
+typedef enum rai_cancelled {
+    RAI_ABANDONED = 1, /* the client is gone: if it runs it is ended */
+    RAI_DROPPED        /* another operation of its DAG failed: if it runs it may go on */
+} rai_cancelled;
+
 typedef enum rai_job_kind {
     RAI_JOB_EXECUTE, /* run a model, or a function of a script, for a client or for a DAG */
     RAI_JOB_DAG,     /* wait for the executions of a DAG; never queued itself */
@@ -208,7 +214,7 @@ struct rai_job {
     struct rai_job *next;
     int64_t id;
     int32_t kind;
-    int32_t cancelled; /* set by the event loop when the client is gone */
+    int32_t cancelled; /* RAI_ABANDONED or RAI_DROPPED: it is not begun any more */
     int32_t timed_out; /* set by a worker: the reply is TIMEDOUT */
     int32_t in_place;  /* the event loop waits for done */
     int32_t done;

@@ -26,6 +26,7 @@ typedef struct run {
     int32_t stopped;
     int32_t slot_room, input_room, edge_count, edge_room;
     edge *edges;
+    int32_t *needs; /* of each slot, how many inputs, AI.TENSORGETs and PERSISTs still need its tensor */
 } run;
 
 static run *run_of(const rai_dag *dag) {
@@ -53,11 +54,13 @@ rai_job *rai_dag_new(int32_t ops) {
 
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor) {
     run *state = run_of(dag);
-    int32_t room = state->slot_room;
+    int32_t room = state->slot_room, same_room = room;
     dag->slots = grown(dag->slots, dag->slot_count, &room, sizeof(*dag->slots));
+    state->needs = grown(state->needs, dag->slot_count, &same_room, sizeof(*state->needs));
     dag->makers = grown(dag->makers, dag->slot_count, &state->slot_room, sizeof(*dag->makers));
     dag->slots[dag->slot_count] = tensor;
     dag->makers[dag->slot_count] = maker;
+    state->needs[dag->slot_count] = 0;
     return dag->slot_count++;
 }
 
@@ -65,6 +68,7 @@ void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot) {
     run *state = run_of(dag);
     dag->inputs = grown(dag->inputs, dag->input_count, &state->input_room, sizeof(*dag->inputs));
     dag->inputs[dag->input_count++] = slot;
+    state->needs[slot]++;
     int32_t maker = dag->makers[slot];
     if (maker < 0 || dag->ops[maker].kind != RAI_OP_EXECUTE || dag->ops[op].kind != RAI_OP_EXECUTE) return;
     state->edges = grown(state->edges, state->edge_count, &state->edge_room, sizeof(*state->edges));
@@ -85,6 +89,7 @@ void rai_dag_free(rai_dag *dag) {
     for (int32_t i = 0; i < dag->slot_count; i++) rai_tensor_release(dag->slots[i]);
     pthread_mutex_destroy(&state->lock);
     RedisModule_Free(state->edges);
+    RedisModule_Free(state->needs);
     RedisModule_Free(state);
     RedisModule_Free(dag->ops);
     RedisModule_Free(dag->slots);
@@ -111,6 +116,7 @@ static rai_job *prepare(rai_dag *dag, int32_t position, rai_job *others) {
 static void start(rai_job *ready, void (*push)(rai_queue *, rai_job *)) {
     while (ready) {
         rai_job *next = ready->next;
+        ready->next = NULL;
         rai_job_start(ready, push);
         ready = next;
     }
@@ -126,6 +132,7 @@ void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply)
     run *state = run_of(dag);
     rai_job *ready = NULL;
     rai_job_block(ctx, job, reply);
+    for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
     state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
     for (int32_t i = dag->op_count - 1; i >= 0; i--) {
         if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
@@ -138,12 +145,13 @@ void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply)
 }
 
 /* Takes what has not begun yet, and does not count any more, out of the queues.
- * Called with the lock held. */
-static void drop(rai_dag *dag, int32_t after, int client_is_gone) {
+ * The flag is for those that have not reached their queue: the cancellation may
+ * come first. Called with the lock held. */
+static void drop(rai_dag *dag, int32_t after, rai_cancelled why) {
     for (int32_t i = after + 1; i < dag->op_count; i++) {
         rai_dag_op *op = &dag->ops[i];
-        if (!op->out) continue;
-        if (client_is_gone) __atomic_store_n(&op->job->cancelled, 1, __ATOMIC_RELEASE);
+        if (!op->out || op->job->cancelled == RAI_ABANDONED || op->job->cancelled == (int32_t)why) continue;
+        __atomic_store_n(&op->job->cancelled, why, __ATOMIC_RELEASE);
         if (op->job->model->queue) rai_queue_cancel(op->job->model->queue, op->job->id);
     }
 }
@@ -152,8 +160,26 @@ void rai_dag_cancel(rai_dag *dag) {
     run *state = run_of(dag);
     pthread_mutex_lock(&state->lock);
     state->stopped = 1;
-    drop(dag, -1, 1);
+    drop(dag, -1, RAI_ABANDONED);
     pthread_mutex_unlock(&state->lock);
+}
+
+/* Gives a tensor back that nobody needs any more: a long DAG does not hold all that it made. */
+static void let_go(rai_dag *dag, int32_t slot) {
+    if (run_of(dag)->needs[slot] > 0) return;
+    rai_tensor_release(dag->slots[slot]);
+    dag->slots[slot] = NULL;
+}
+
+/* An execution is over: it needs its inputs no more. */
+static void let_go_of_inputs(rai_dag *dag, const rai_dag_op *op) {
+    for (int32_t i = 0; i < op->job->input_count; i++) {
+        int32_t slot = dag->inputs[op->input_at + i];
+        rai_tensor_release(op->job->inputs[i]);
+        op->job->inputs[i] = NULL;
+        run_of(dag)->needs[slot]--;
+        let_go(dag, slot);
+    }
 }
 
 /* Moves the outputs of an execution into the DAG. 0: one is missing. */
@@ -164,6 +190,7 @@ static int take_outputs(rai_dag *dag, rai_dag_op *op) {
         dag->slots[op->output + i] = job->outputs[i];
         if (job->outputs[i] == NULL) complete = 0;
         job->outputs[i] = NULL;
+        let_go(dag, op->output + i);
     }
     return complete;
 }
@@ -189,18 +216,19 @@ void rai_dag_job_completed(rai_job *job) {
     rai_job *ready = NULL;
     pthread_mutex_lock(&state->lock);
     op->out = 0;
-    if (job->timed_out) {
+    if (job->timed_out && job->op < dag->failed) {
         dag->timed_out = state->stopped = 1;
-        drop(dag, -1, 0);
+        drop(dag, -1, RAI_DROPPED);
     } else if (job->op < dag->failed && !state->stopped) {
         if (job->error == NULL && !take_outputs(dag, op)) rai_job_fail(job, incomplete, sizeof(incomplete) - 1);
         if (job->error) {
             dag->failed = job->op;
-            drop(dag, job->op, 0);
+            drop(dag, job->op, RAI_DROPPED);
         } else {
             ready = wake(dag, op);
         }
     }
+    let_go_of_inputs(dag, op);
     int over = --state->active == 0;
     pthread_mutex_unlock(&state->lock);
     start(ready, rai_queue_push);

@@ -27,6 +27,9 @@
     MODULE(eventloop, execution)        \
     MODULE(eventloop, script_execution) \
     MODULE(eventloop, dag_names)        \
+    MODULE(eventloop, dag_header)       \
+    MODULE(eventloop, dag_operations)   \
+    MODULE(eventloop, dag_replies)      \
     MODULE(eventloop, dags)             \
     MODULE(eventloop, configuration)    \
     MODULE(eventloop, information)      \

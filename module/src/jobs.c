@@ -96,7 +96,7 @@ static void cancel(const RedisModuleBlockedClient *client) {
     rai_job *job = *chain_of(client);
     while (job && job->client != client) job = job->chain_next;
     if (job == NULL) return;
-    __atomic_store_n(&job->cancelled, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&job->cancelled, RAI_ABANDONED, __ATOMIC_RELEASE);
     if (job->kind == RAI_JOB_EXECUTE && job->model->queue) rai_queue_cancel(job->model->queue, job->id);
     if (job->kind == RAI_JOB_DAG) rai_dag_cancel(job->dag);
     rai_watchdog_poke();

@@ -15,6 +15,9 @@ from cython.cimports.core import (
     rai_job_of_context,
     rai_job_run_in_place,
     rai_job_submit,
+    rai_live_jobs,
+    rai_live_models,
+    rai_live_tensors,
     rai_set_backends_path,
     rai_settings,
 )
@@ -41,6 +44,7 @@ from cython.cimports.redis_api import (
     RedisModule_GetClientInfoById,
     RedisModule_GetContextFlags,
     RedisModule_Log,
+    RedisModule_ReplyWithArray,
     RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithLongLong,
@@ -352,6 +356,20 @@ def config_loadbackend(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def reply_with_live_objects(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
+    """How many objects there are, in the keyspace and out of it: shows what is not given back."""
+    RedisModule_ReplyWithArray(ctx, 6)
+    RedisModule_ReplyWithCString(ctx, b"tensors")
+    RedisModule_ReplyWithLongLong(ctx, rai_live_tensors())
+    RedisModule_ReplyWithCString(ctx, b"models")
+    RedisModule_ReplyWithLongLong(ctx, rai_live_models())
+    RedisModule_ReplyWithCString(ctx, b"jobs")
+    return RedisModule_ReplyWithLongLong(ctx, rai_live_jobs())
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def config_get(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
@@ -363,6 +381,8 @@ def config_get(
         return RedisModule_ReplyWithCString(ctx, path)
     if is_word(argv[2], b"MODEL_CHUNK_SIZE"):
         return RedisModule_ReplyWithLongLong(ctx, rai_config().model_chunk_size)
+    if is_word(argv[2], b"LIVE_OBJECTS"):
+        return reply_with_live_objects(ctx)
     return RedisModule_ReplyWithNull(ctx)
 
 

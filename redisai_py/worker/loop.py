@@ -36,13 +36,19 @@ class Device:
         watchdog.watch(run)
         wake_at = inf
         while True:
-            new, cancelled = native.take(self.queue, wake_at)
-            batch, spent, wake_at = self._plan(new, cancelled)
-            if spent:
-                native.complete(spent)
-            if batch is not None:
-                self._run(batch, run)
-                wake_at = 0.0
+            wake_at = self._turn(run, wake_at)
+
+    def _turn(self, run: Run, wake_at: float) -> float:
+        """Waits for work and does some; when to look again. A frame of its own: while it waits it holds no request."""
+        new, cancelled = native.take(self.queue, wake_at)
+        batch, spent, wake_at = self._plan(new, cancelled)
+        if spent:
+            native.complete(spent)
+        if batch is None:
+            return wake_at
+        del new, spent  # others of them may be over long before this run is
+        self._run(batch, run)
+        return 0.0
 
     def _plan(self, new: list[Request], cancelled: list[int]) -> tuple[Batch[Request] | None, list[Request], float]:
         """Feeds the scheduler and asks it: (what to run, what is over without a run, when to look again)."""
@@ -92,7 +98,7 @@ class Device:
             run.deadline = inf
             run.terminate = None
         seconds = monotonic() - started
-        run.requests = []
+        run.batch, run.requests = None, []
         # Each request of a merged batch counts the whole run, otherwise its share of the time.
         share = seconds if batch.merged else seconds / len(requests)
         native.record(requests, results, share)

@@ -8,6 +8,7 @@ except where it waits.
 
 import cython
 from cython.cimports.core import (
+    RAI_ABANDONED,
     RAI_JOB_RETUNE,
     RAI_STRING,
     rai_call,
@@ -300,8 +301,13 @@ class Request:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the client is gone and its answer will be dropped; false once it is answered."""
+        """Whether nobody wants the answer, and it should not begin; false once it is answered."""
         return self.job != cython.NULL and self.job.cancelled != 0
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client is gone, and the run should end; false once it is answered."""
+        return self.job != cython.NULL and self.job.cancelled == RAI_ABANDONED
 
     def signature(self) -> tuple:
         """What requests must have in common to run as one batch: dtypes and all dims but the first."""

@@ -42,7 +42,7 @@ def check() -> float:
                 run.away = True
                 run.overdue(now - run.started)
             requests = run.requests
-            if now >= run.deadline or (requests and all(request.cancelled for request in requests)):
+            if now >= run.deadline or (requests and all(request.abandoned for request in requests)):
                 end(run)
                 run.deadline = now + LIMIT  # in case the framework does not react: ask again
             next_look = min(next_look, run.deadline if run.away else run.started + OVERDUE)

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from redisai_py import locate
 
-from . import scenarios_footprint, scenarios_frameworks, scenarios_latency, scenarios_models, scenarios_tensors
+from . import (
+    scenarios_dags,
+    scenarios_footprint,
+    scenarios_frameworks,
+    scenarios_latency,
+    scenarios_models,
+    scenarios_tensors,
+)
 from .plan import Plan
 from .report import Report, describe_machine
 
@@ -19,6 +26,7 @@ SCENARIOS: dict[str, Callable[[Plan], None]] = {
     "tensors": scenarios_tensors.run,
     "models": scenarios_models.run,
     "frameworks": scenarios_frameworks.run,
+    "dags": scenarios_dags.run,
     "latency": scenarios_latency.run,
 }
 

@@ -172,3 +172,19 @@ def test_keys_of_two_slots_are_refused_in_a_cluster(cluster: Server) -> None:
         for model, source, target in (("{y}m", "{x}t", "{x}u"), ("{x}m", "{y}t", "{x}u"), ("{x}m", "{x}t", "{y}u")):
             reply = wire(EXECUTE, model, "INPUTS", 1, source, "OUTPUTS", 1, target)
             assert reply.text.startswith("CROSSSLOT")
+
+
+def test_keys_of_a_dag_in_two_slots_are_refused_in_a_cluster(cluster: Server) -> None:
+    with cluster.wire() as wire:
+        assert wire("AI.MODELSTORE", "{x}m", "ONNX", "CPU", "BLOB", models.identity()) == OK
+        put(wire, "{x}t", np.ones(1, np.float32))
+        words = (
+            "AI.DAGEXECUTE LOAD 1 {x}t PERSIST 1 {x}u ROUTING {x} |> AI.MODELEXECUTE {x}m INPUTS 1 {x}t OUTPUTS 1 {x}u"
+        )
+        assert wire(*words.split()) == [OK]
+        for key in ("LOAD 1 {x}", "PERSIST 1 {x}", "ROUTING {x}", "AI.MODELEXECUTE {x}"):
+            reply = wire(*words.replace(key, key.replace("{x}", "{y}")).split())
+            assert reply.text.startswith("CROSSSLOT")
+        assert wire(*words.replace("{x}u", "y").replace("PERSIST 1 y", "PERSIST 1 {x}t").split()) == [OK], (
+            "a local name"
+        )

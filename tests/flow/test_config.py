@@ -55,6 +55,18 @@ def test_errors(wire: Wire, arguments: tuple[str | int, ...], error: Error) -> N
     assert wire("AI.CONFIG", "GET", "MODEL_CHUNK_SIZE") == DEFAULT_CHUNK_SIZE
 
 
+def test_live_objects(server: Server, wire: Wire) -> None:
+    server.wait_for_rest()
+    before = server.live_objects()
+    wire("AI.TENSORSET", "x", "FLOAT", 1)
+    wire("AI.TENSORSET", "y", "FLOAT", 1)
+    assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.identity()) == OK
+    assert server.live_objects() == {**before, "tensors": before["tensors"] + 2, "models": before["models"] + 1}
+    wire("DEL", "x", "y", "m")
+    server.wait_for_rest()
+    assert wire("AI.CONFIG", "get", "live_objects") == [b"tensors", 0, b"models", 0, b"jobs", 0]
+
+
 @pytest.mark.parametrize("option", ["JUNK", "", "THREADS_PER_QUEUE", "ONNX"])
 def test_get_of_anything_else_is_nil(wire: Wire, option: str) -> None:
     assert wire("AI.CONFIG", "GET", option) is None

@@ -154,6 +154,18 @@ def test_the_example_of_the_scripts_page_runs(make_server: Callable[..., Server]
         assert wire("HGETALL", "counts") == [b"dog", b"1"]
 
 
+def test_the_example_of_the_dags_page_prints_what_it_says(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = make_server()
+    if shutil.which("redis-cli") is None:
+        pytest.skip("no redis-cli")
+    (tmp_path / "fraud.py").write_text(code_block("docs/dags.md", "python"))
+    shell = code_block("docs/dags.md", "sh").replace("redis-cli", f"redis-cli -p {server.port}")
+    assert run_example(tmp_path, "bash", "-euc", shell).split() == ["OK", "OK", "OK", "OK", "OK", "OK", "OK", "1"]
+    with server.wire() as wire:
+        assert wire("AI.TENSORGET", "latest:7", "VALUES")[2] == b"0.10000000149011612"
+        assert wire("DBSIZE") == 4
+
+
 def test_a_backend_without_scripts_says_so(wire: Wire) -> None:
     reply = wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", "def f(a):\n    return a\n")
     assert reply == Error("ERR the backend that was loaded for TORCH has no scripts")

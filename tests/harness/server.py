@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from .binaries import RedisBinary, default_binary, module_path
-from .wire import Error, Status, Wire
+from .wire import Error, Status, Wire, as_dict
 
 ConfigValue = str | int | tuple[str | int, ...]
 
@@ -263,6 +263,35 @@ class Server:
 
     def blocked_clients(self) -> int:
         return int(self.info("clients")["blocked_clients"])
+
+    def live_objects(self) -> dict[str, int]:
+        """How many tensors, models and jobs the module holds."""
+        with self.wire() as wire:
+            return as_dict(wire("AI.CONFIG", "GET", "LIVE_OBJECTS"))
+
+    def tensors_in_keyspace(self) -> int:
+        databases = [int(name[2:]) for name in self.info("keyspace") if name.startswith("db")]
+        return sum(self._tensors_in(db) for db in databases)
+
+    def _tensors_in(self, db: int) -> int:
+        with self.wire(db=db) as wire:
+            cursor, found = b"0", 0
+            while True:
+                cursor, keys = wire("SCAN", cursor, "COUNT", 10_000, "TYPE", "AI_TENSOR")
+                found += len(keys)
+                if cursor == b"0":
+                    return found
+
+    def wait_for_rest(self) -> None:
+        """Returns when no job is left, and no tensor but those of the keyspace (which COPY may share)."""
+
+        deadline = time.monotonic() + 5.0
+        while True:
+            live, stored = self.live_objects(), self.tensors_in_keyspace()
+            if live["jobs"] == 0 and live["tensors"] <= stored:
+                return
+            assert time.monotonic() < deadline, f"not at rest: {live}, {stored} tensors in the keyspace"
+            time.sleep(0.01)
 
     def wait_for_replica(self, replica: Server) -> None:
         """Returns when the replica has everything that this server wrote."""
