@@ -68,6 +68,9 @@ class Redis:
             if output_count != model.outputs.count:
                 raise BackendError(wrong_count(model, "outputs", model.outputs.count, output_count))
             (result,) = execute(session, inputs, run)
+            if run.retune:  # it is this model's session that asks for it, not the script's
+                run.retune = False
+                native.retune_model(address(model))
         finally:
             lib.rai_model_release(model)
         if isinstance(result, Exception):

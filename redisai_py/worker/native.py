@@ -493,7 +493,12 @@ def session_of(model: uintptr_t) -> object:
 
 def retune(request: Request) -> None:
     """Has the control worker call ``session.retune`` for the request's model."""
-    rai_job_spawn(rai_job_new(RAI_JOB_RETUNE, request.job.model, 0, 0), rai_control_queue())
+    retune_model(cython.cast(uintptr_t, request.job.model))
+
+
+def retune_model(model: uintptr_t) -> None:
+    """The same for a model that a script ran."""
+    rai_job_spawn(rai_job_new(RAI_JOB_RETUNE, cython.cast(cython.pointer(rai_model), model), 0, 0), rai_control_queue())
 
 
 def drop(session: uintptr_t) -> object:
