@@ -108,11 +108,13 @@ typedef struct rai_runner rai_runner;
 
 /* What is known of a model's run time, by which it may be run on the event loop (runner.c). */
 typedef struct rai_pace {
-    rai_runner *at_once;  /* takes less time than a worker costs; NULL: does not, as far as is known */
-    int64_t bytes;        /* of all inputs, up to which that has been seen */
-    int64_t streak;       /* short runs on workers since the last one that was not */
-    int64_t streak_bytes; /* that each of these had at least */
-    int64_t average_ns;   /* of the runs on the event loop, which alone writes it */
+    rai_runner *at_once; /* takes less time than a worker costs; NULL: does not, as far as is known */
+    int64_t bytes;       /* of all inputs, up to which that has been seen */
+    int64_t average_ns;  /* of the runs on the event loop, which alone writes it */
+    int32_t failures;    /* times that it was too slow there */
+    int64_t seen;        /* runs on workers since it was last judged by them */
+    int64_t seen_ns;     /* that they took together */
+    int64_t seen_bytes;  /* of inputs, that each of them had at least */
 } rai_pace;
 
 typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
@@ -315,7 +317,7 @@ void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot);
  * blocks the client until all are over. 1: they are over already, since none had to
  * leave the event loop; then the client is not blocked, and the caller replies and
  * frees the job (event loop). */
-void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
 /* Whether the tensor is there, as far as the client may know: what was made behind
  * the first failure is not. */
 int rai_dag_has(const rai_dag *dag, int32_t slot);

@@ -14,13 +14,14 @@
 
 #include "internal.h"
 
-/* Nanoseconds: about what a hand-over to a worker costs the event loop and the machine. */
-enum { AT_ONCE = 6000 };
-/* So many short runs on workers come before the first on the event loop. */
-enum { STREAK = 64 };
-/* An average run on the event loop of so many times AT_ONCE ends it; a single one
- * counts as no more than CLIP times AT_ONCE, since the kernel may have interrupted it. */
-enum { TOO_SLOW = 4, CLIP = 16 };
+/* Nanoseconds a run: what a model may take on the event loop, about what a hand-over
+ * costs, and what it may take on workers, with cold caches, for that to be tried. */
+enum { AT_ONCE = 8000, WORTH_A_TRY = 20000 };
+/* A single run counts as no more, since the kernel may have interrupted it. */
+enum { MOST_AT_ONCE = 4 * AT_ONCE, MOST_ON_WORKER = 5 * WORTH_A_TRY };
+/* So many runs on workers come before the first try, twice as many before each further
+ * one; and the event loop's average is over about so many runs. */
+enum { RUNS_BEFORE = 64, MOST_RUNS_BEFORE = 1 << 20, AVERAGE_OVER = 64 };
 
 static const char no_memory[] = "ERR no memory for a batch";
 static const char wrong_batch_size[] = "ERR Model did not generate the expected batch size";
@@ -126,33 +127,43 @@ static void run_merged(rai_runner *runner, void *stop, rai_job **jobs, int64_t c
 
 static pthread_mutex_t pace_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* From now on the event loop may run inputs of that size. */
-static void publish(rai_pace *pace, rai_runner *runner) {
-    if (__atomic_load_n(&pace->at_once, __ATOMIC_RELAXED) && pace->bytes >= pace->streak_bytes) return;
-    __atomic_store_n(&pace->bytes, pace->streak_bytes, __ATOMIC_RELAXED);
+/* So many runs on workers are enough to judge by. */
+static void judge(rai_pace *pace, rai_runner *runner) {
+    int short_enough = pace->seen_ns <= WORTH_A_TRY * pace->seen;
+    int larger = pace->at_once == NULL || pace->bytes < pace->seen_bytes;
+    pace->seen = pace->seen_ns = 0;
+    if (!short_enough || !larger) return;
+    __atomic_store_n(&pace->bytes, pace->seen_bytes, __ATOMIC_RELAXED);
     __atomic_store_n(&pace->at_once, runner, __ATOMIC_RELEASE);
 }
 
-/* Notes that runs of these jobs, one after the other, took so long. */
+/* Notes that runs of these jobs on a worker, one after the other, took so long. */
 static void learn(rai_runner *runner, rai_job **jobs, int64_t count, int64_t elapsed_ns) {
     rai_model *model = jobs[0]->model;
     rai_pace *pace = &model->pace;
     if (!runner->predictable || model->batch_size > 0) return;
     pthread_mutex_lock(&pace_lock);
-    if (elapsed_ns > AT_ONCE * count) {
-        pace->streak = 0;
-    } else {
-        if (pace->streak == 0) pace->streak_bytes = INT64_MAX;
-        for (int64_t i = 0; i < count; i++) {
-            int64_t bytes = jobs[i]->error ? 0 : bytes_of_inputs(jobs[i]);
-            if (bytes < pace->streak_bytes) pace->streak_bytes = bytes;
-        }
-        pace->streak += count;
+    if (pace->seen == 0) pace->seen_bytes = INT64_MAX;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t bytes = jobs[i]->error ? 0 : bytes_of_inputs(jobs[i]);
+        if (bytes < pace->seen_bytes) pace->seen_bytes = bytes;
     }
-    if (pace->streak >= STREAK) {
-        pace->streak = 0;
-        publish(pace, runner);
-    }
+    pace->seen += count;
+    pace->seen_ns += elapsed_ns < MOST_ON_WORKER * count ? elapsed_ns : MOST_ON_WORKER * count;
+    if (pace->seen >= (int64_t)RUNS_BEFORE << pace->failures) judge(pace, runner);
+    pthread_mutex_unlock(&pace_lock);
+}
+
+/* Notes that a run on the event loop took so long; ends such runs if they take too long. */
+static void watch(rai_pace *pace, int64_t elapsed_ns) {
+    int64_t counted = elapsed_ns < MOST_AT_ONCE ? elapsed_ns : MOST_AT_ONCE;
+    pace->average_ns += (counted - pace->average_ns) / AVERAGE_OVER;
+    if (pace->average_ns <= AT_ONCE) return;
+    pace->average_ns = 0;
+    pthread_mutex_lock(&pace_lock);
+    if ((int64_t)RUNS_BEFORE << pace->failures < MOST_RUNS_BEFORE) pace->failures++;
+    pace->seen = pace->seen_ns = 0;
+    __atomic_store_n(&pace->at_once, NULL, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&pace_lock);
 }
 
@@ -187,11 +198,6 @@ int rai_run_at_once(rai_job *job) {
     const rai_tensor *first = job->output_count ? job->outputs[0] : NULL;
     int64_t samples = first == NULL ? 0 : first->ndim > 0 ? first->dims[0] : 1;
     rai_statistics_add(job->model, job->error != NULL, (elapsed + 500) / 1000, samples);
-    int64_t counted = elapsed < CLIP * AT_ONCE ? elapsed : CLIP * AT_ONCE;
-    pace->average_ns += (counted - pace->average_ns) / 16;
-    if (pace->average_ns > TOO_SLOW * AT_ONCE) {
-        pace->average_ns = 0;
-        __atomic_store_n(&pace->at_once, NULL, __ATOMIC_RELEASE);
-    }
+    watch(pace, elapsed);
     return 1;
 }

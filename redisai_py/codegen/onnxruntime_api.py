@@ -65,6 +65,8 @@ FUNCTIONS = (
     ),
     Function(10, "OrtStatus *", "CreateSessionOptions", "OrtSessionOptions **options"),
     Function(13, "OrtStatus *", "SetSessionExecutionMode", "OrtSessionOptions *options, int mode"),
+    Function(17, "OrtStatus *", "DisableMemPattern", "OrtSessionOptions *options"),
+    Function(19, "OrtStatus *", "DisableCpuMemArena", "OrtSessionOptions *options"),
     Function(22, "OrtStatus *", "SetSessionLogSeverityLevel", "OrtSessionOptions *options, int level"),
     Function(24, "OrtStatus *", "SetIntraOpNumThreads", "OrtSessionOptions *options, int threads"),
     Function(25, "OrtStatus *", "SetInterOpNumThreads", "OrtSessionOptions *options, int threads"),

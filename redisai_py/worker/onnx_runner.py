@@ -43,6 +43,8 @@ from cython.cimports.redis_api import RedisModule_Alloc
 
 MOST_TENSORS = cython.declare(cython.int, 64)  # inputs and outputs together
 MOST_DIMS = cython.declare(cython.int, 64)
+TINY = 64 << 10
+"""Bytes of a model whose runs only lose by planning their memory, and by a memory pool."""
 
 ort = cython.declare(cython.pointer(OrtApi), cython.NULL)
 env = cython.declare(cython.pointer(OrtEnv), cython.NULL)
@@ -292,13 +294,16 @@ class Stop:
 
 
 @cython.cfunc
-def new_session_options(threads: cython.int, inter_op_threads: cython.int, entries: dict):
+def new_session_options(threads: cython.int, inter_op_threads: cython.int, entries: dict, tiny: cython.bint):
     """The address of an OrtSessionOptions, which the caller releases."""
     options: cython.pointer(OrtSessionOptions) = cython.NULL
     check(ort.CreateSessionOptions(cython.address(options)))
     try:
         check(ort.SetSessionLogSeverityLevel(options, ORT_LOG_ERROR))
         check(ort.SetIntraOpNumThreads(options, threads))
+        if tiny:
+            check(ort.DisableMemPattern(options))
+            check(ort.DisableCpuMemArena(options))
         if inter_op_threads > 0:
             check(ort.SetInterOpNumThreads(options, inter_op_threads))
             check(ort.SetSessionExecutionMode(options, ORT_PARALLEL))
@@ -346,7 +351,8 @@ class Inference:
     def __init__(
         self, blob: bytes, threads: cython.int, inter_op_threads: cython.int, entries: dict, predictable: cython.bint
     ) -> None:
-        address: uintptr_t = new_session_options(threads, inter_op_threads, entries)
+        tiny: cython.bint = predictable and len(blob) <= TINY
+        address: uintptr_t = new_session_options(threads, inter_op_threads, entries, tiny)
         options: cython.pointer(OrtSessionOptions) = cython.cast(cython.pointer(OrtSessionOptions), address)
         status: cython.pointer(OrtStatus)
         data: cython.p_const_char = blob
