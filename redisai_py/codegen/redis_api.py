@@ -80,8 +80,11 @@ CONSTANTS = {
     "REDISMODULE_KEYTYPE_EMPTY": 0,
     "REDISMODULE_KEYTYPE_MODULE": 6,
     "REDISMODULE_OPTIONS_HANDLE_IO_ERRORS": 1 << 0,
+    "REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD": 1 << 2,
     "REDISMODULE_CTX_FLAGS_LUA": 1 << 0,
     "REDISMODULE_CTX_FLAGS_MULTI": 1 << 1,
+    "REDISMODULE_CTX_FLAGS_READONLY": 1 << 4,
+    "REDISMODULE_CTX_FLAGS_CLUSTER": 1 << 5,
     "REDISMODULE_CTX_FLAGS_REPLICATED": 1 << 12,
     "REDISMODULE_CTX_FLAGS_LOADING": 1 << 13,
     "REDISMODULE_CTX_FLAGS_DENY_BLOCKING": 1 << 21,
@@ -92,6 +95,7 @@ CONSTANTS = {
     "REDISMODULE_REPLY_ARRAY": 3,
     "REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET": 1 << 4,
     "REDISMODULE_EVENT_SHUTDOWN": 5,
+    "REDISMODULE_EVENT_CRON_LOOP": 8,
     "REDISMODULE_EVENT_EVENTLOOP": 15,
     "REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP": 0,
 }
@@ -103,6 +107,7 @@ FUNCTIONS = (
     Function("void *", "Calloc", "size_t count, size_t size"),
     Function("void *", "Realloc", "void *pointer, size_t bytes"),
     Function("void", "Free", "void *pointer"),
+    Function("float", "GetUsedMemoryRatio", ""),
     # Module life cycle.
     Function("int", "SetModuleAttribs", "RedisModuleCtx *ctx, const char *name, int version, int api_version"),
     Function("int", "IsModuleNameBusy", "const char *name"),
@@ -190,6 +195,7 @@ FUNCTIONS = (
     Function("RedisModuleType *", "ModuleTypeGetType", "RedisModuleKey *key"),
     Function("void *", "ModuleTypeGetValue", "RedisModuleKey *key"),
     # Replication and calls.
+    Function("int", "AvoidReplicaTraffic", ""),
     Function("int", "Replicate", "RedisModuleCtx *ctx, const char *command, const char *format, ..."),
     Function("int", "ReplicateVerbatim", "RedisModuleCtx *ctx"),
     Function("RedisModuleCallReply *", "Call", "RedisModuleCtx *ctx, const char *command, const char *format, ..."),

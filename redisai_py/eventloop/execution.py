@@ -36,6 +36,7 @@ from cython.cimports.redis_api import (
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
+from cython.cimports.redisai_py.eventloop.effects import obstacle
 from cython.cimports.redisai_py.eventloop.keyspace import (
     find_model,
     find_tensor,
@@ -225,10 +226,14 @@ def finish_execution(
     job: cython.pointer(rai_job),
 ) -> cython.int:
     """Stores a job's outputs under these names, and replies."""
+    error: cython.p_const_char
     if job.error != cython.NULL:
         return RedisModule_ReplyWithError(ctx, job.error)
     if job.timed_out:
         return RedisModule_ReplyWithSimpleString(ctx, b"TIMEDOUT")
+    error = obstacle(ctx, outputs, job.output_count)
+    if error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
     if not store_outputs(ctx, outputs, job):
         return reply_with_wrong_type(ctx)
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
