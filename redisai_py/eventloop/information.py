@@ -224,7 +224,10 @@ def add_cpu(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def add_models(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.bint) -> cython.void:
-    """How many models and scripts are compiled; AI.INFO tells which are not."""
+    """How many models and scripts are compiled; AI.INFO tells which are not.
+
+    A section of our own, behind those of RedisAI: readers address these by position.
+    """
     counts: rai_state_counts
     RedisModule_InfoAddSection(ctx, b"models")
     if rai_registry_count(cython.address(counts), not for_crash_report):
@@ -237,7 +240,7 @@ def add_models(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython
 @cython.nogil
 @cython.exceptval(check=False)
 def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.int) -> cython.void:
-    """The five sections of RedisAI, in its order, and our own behind them."""
+    """The five sections of RedisAI, in its order, and one of our own behind them."""
     RedisModule_InfoAddSection(ctx, b"versions")
     RedisModule_InfoAddFieldCString(ctx, b"RedisAI_version", rai_version())
     RedisModule_InfoAddFieldLongLong(ctx, b"low_level_API_version", LOW_LEVEL_API_VERSION)
