@@ -1,4 +1,4 @@
-"""RDB files as people have them today: every encoding of every type opens, and is written again as RedisAI 1.2.7 does."""
+"""RDB files as people have them today: every encoding opens, and is written again as RedisAI 1.2.7 does."""
 
 from __future__ import annotations
 
