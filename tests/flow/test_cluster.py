@@ -343,12 +343,7 @@ def test_manual_failover_while_models_run(cluster: Cluster, client: RedisCluster
         fill(client, tag)
     with load(cluster, tags) as acknowledged:
         for tag in tags:
-            shard = shard_of(cluster, tag)
-            replica = cluster.replicas[shard]
-            with replica.wire() as wire:
-                assert wire("CLUSTER", "FAILOVER") == OK
-            wait_until(lambda: replica.info("replication")["role"] == "master", 40)  # noqa: B023 - in this round only
-            cluster.promote(shard)
+            cluster.fail_over(shard_of(cluster, tag))
             wait_for_more(acknowledged)
     cluster.wait_until_whole()
     check_all_there(cluster, client, acknowledged)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis.cluster
 
 from .server import Server, wait_until
-from .wire import OK, Error, Wire
+from .wire import OK, Error
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 2000
@@ -81,6 +82,16 @@ class Cluster:
                 return server
         raise AssertionError(f"nobody owns slot {slot}")
 
+    def fail_over(self, shard: int) -> None:
+        """CLUSTER FAILOVER, repeated where it times out, as an administrator would."""
+        replica = self.replicas[shard]
+        while replica.info("replication")["role"] != "master":
+            self._ask(replica, "CLUSTER", "FAILOVER")
+            deadline = time.monotonic() + 6  # redis-server gives up after 5
+            while replica.info("replication")["role"] != "master" and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self.promote(shard)
+
     def promote(self, shard: int) -> None:
         """Takes note of a failover."""
         self.masters[shard], self.replicas[shard] = self.replicas[shard], self.masters[shard]
@@ -132,10 +143,3 @@ def keys_of(servers: Sequence[Server]) -> set[bytes]:
         with server.wire() as wire:
             found.update(wire("KEYS", "*"))
     return found
-
-
-def connect_to(server: Server, *, asking: bool = False) -> Wire:
-    wire = server.wire()
-    if asking:
-        assert wire("ASKING") == OK
-    return wire
