@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -279,6 +279,7 @@ def load(cluster: Cluster, tags: list[str], patience: float = 20.0) -> Iterator[
                             failures.append(error)
                             return
                         time.sleep(0.02)
+                        look_around(client)
                 acknowledged[tag].append(f"{{{tag}}}y{turn}")
                 turn += 1
 
@@ -294,6 +295,15 @@ def load(cluster: Cluster, tags: list[str], patience: float = 20.0) -> Iterator[
             thread.join(60)
     assert not any(thread.is_alive() for thread in threads), "a client was left waiting"
     assert not failures, failures
+
+
+def look_around(client: RedisCluster) -> None:
+    """redis-py asks one node for the keys of a command, and does not choose another one when that is dead."""
+    try:
+        client.get_default_node().redis_connection.ping()
+    except redis.ConnectionError:
+        with suppress(redis.RedisError):
+            client.nodes_manager.initialize()
 
 
 def wait_for_more(acknowledged: dict[str, list[str]], count: int = 5) -> None:
