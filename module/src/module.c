@@ -39,9 +39,13 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     }
     if (RedisModule_IsModuleNameBusy("ai")) return REDISMODULE_ERR;
     RedisModule_SetModuleAttribs(ctx, "ai", rai_version_number(), REDISMODULE_APIVER_1);
-    RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
+    /* While a replica loads a new data set beside the old one, values of both exist: they know nothing of each other.
+     */
+    RedisModule_SetModuleOptions(ctx,
+                                 REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD);
     rai_log_init(ctx);
     rai_models_init();
+    rai_pause_init(ctx);
     if (check_server(ctx) || rai_watchdog_init() || rai_queues_init(ctx) ||
         rai_interpreter_start(ctx, module_dir, python) || register_commands(ctx) || rai_hooks.register_types(ctx) ||
         rai_hooks.register_info(ctx)) {

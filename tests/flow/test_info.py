@@ -162,13 +162,14 @@ def ai_sections(wire: Wire, section: str) -> dict[str, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("section", ["modules", "everything", "ai"])
-def test_info_has_five_sections_in_this_order(wire: Wire, section: str) -> None:
+def test_info_has_the_sections_of_redisai_in_this_order_and_then_ours(wire: Wire, section: str) -> None:
     assert list(ai_sections(wire, section)) == [
         "ai_versions",
         "ai_git",
         "ai_load_time_configs",
         "ai_backends_info",
         "ai_cpu",
+        "ai_models",
     ]
 
 
