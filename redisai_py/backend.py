@@ -135,7 +135,11 @@ Outputs = list[Any]
 
 
 class Session(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    It may have an attribute ``memory``: the bytes that it holds besides the model's blob, as far as they are
+    known; MEMORY USAGE of its key counts them.
+    """
 
     inputs: Sequence[str]
     """The model's input names, in the order in which tensors are given."""

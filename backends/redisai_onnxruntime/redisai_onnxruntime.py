@@ -103,7 +103,7 @@ class Session:
     def __init__(self, backend: Backend, blob: bytes, providers: list[Any]) -> None:
         self._backend = backend
         self._providers = providers
-        self._size = len(blob)
+        self._size = self.memory = len(blob)
         threads = backend.options.intra_op_parallelism
         inference = backend.create(blob, providers, threads or 1)
         self.inputs = [node.name for node in inference.get_inputs()]

@@ -69,6 +69,7 @@ class Session:
     def __init__(self, backend: Backend, blob: bytes) -> None:
         self._backend = backend
         self._blob = blob
+        self.memory = len(blob)  # of which each interpreter reads its weights
         first = Interpreter(backend, blob)
         self._idle = [first]
         self.inputs, self.outputs = first.input_names, first.output_names

@@ -56,6 +56,8 @@ int rai_bool_data_valid(const char *data, size_t length);
 rai_tensor *rai_tensor_retain(rai_tensor *tensor);
 void rai_tensor_release(rai_tensor *tensor);
 size_t rai_tensor_memory(const rai_tensor *tensor);
+/* Where Redis moved a tensor that only the keyspace holds, or NULL (event loop). */
+rai_tensor *rai_tensor_defrag(RedisModuleDefragCtx *ctx, rai_tensor *tensor);
 int64_t rai_live_tensors(void);
 
 /* ---- models and scripts (model.c) ---------------------------------------- */
@@ -128,6 +130,7 @@ typedef struct rai_model {
     rai_names *retired[2]; /* names that readers may still see, kept until the end */
     rai_blob *blob;
     rai_queue *queue;
+    int64_t session_memory; /* bytes of the session, as far as its framework tells; 0: unknown */
     rai_statistics statistics;
     void *session;
     char *error;
@@ -160,6 +163,8 @@ void rai_model_set_names(rai_model *model, rai_names *inputs, rai_names *outputs
 rai_model *rai_model_retain(rai_model *model);
 void rai_model_release(rai_model *model);
 size_t rai_model_memory(const rai_model *model);
+/* Lets Redis move the blob of a model that only the keyspace holds (event loop). */
+void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model);
 int64_t rai_live_models(void);
 void rai_statistics_reset(rai_statistics *statistics);
 /* Called by workers when a run ended: one call, its duration, its samples. */

@@ -196,12 +196,31 @@ void rai_model_release(rai_model *model) {
 }
 
 size_t rai_model_memory(const rai_model *model) {
-    size_t bytes = sizeof(*model) + model->blob->length + model->tag.length + strlen(model->device);
+    size_t bytes = sizeof(*model) + (size_t)__atomic_load_n(&model->session_memory, __ATOMIC_RELAXED) + model->blob->length + model->tag.length + strlen(model->device);
     const rai_names *lists[] = {model->inputs, model->outputs};
     for (size_t list = 0; list < 2; list++) {
         for (int64_t i = 0; i < lists[list]->count; i++) bytes += sizeof(rai_bytes) + lists[list]->items[i].length + 1;
     }
     return bytes + (size_t)model->blob->chunk_count * sizeof(rai_chunk);
+}
+
+/* While somebody else holds the model or its blob, such as the worker that loads it,
+ * nothing moves. Where Redis moves a string's bytes only, it does not say so. */
+void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model) {
+    rai_blob *blob = model->blob;
+    if (__atomic_load_n(&model->refcount, __ATOMIC_ACQUIRE) != 1) return;
+    if (__atomic_load_n(&blob->refcount, __ATOMIC_ACQUIRE) != 1) return;
+    for (int64_t i = 0; i < blob->chunk_count; i++) {
+        rai_chunk *chunk = &blob->chunks[i];
+        if (chunk->string) {
+            RedisModuleString *moved = RedisModule_DefragRedisModuleString(ctx, chunk->string);
+            if (moved) chunk->string = moved;
+            chunk->data = RedisModule_StringPtrLen(chunk->string, NULL);
+        } else {
+            char *moved = RedisModule_DefragAlloc(ctx, (char *)chunk->data);
+            if (moved) chunk->data = moved;
+        }
+    }
 }
 
 int64_t rai_live_models(void) {

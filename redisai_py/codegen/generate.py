@@ -52,7 +52,7 @@ typedef struct RedisModuleTypeMethods {
     RedisModuleTypeFreeEffortFunc free_effort;
     RedisModuleTypeUnlinkFunc unlink;
     RedisModuleTypeCopyFunc copy;
-    void *defrag;
+    RedisModuleTypeDefragFunc defrag;
 } RedisModuleTypeMethods;
 """
 

@@ -44,6 +44,7 @@ OPAQUE_TYPES = (
     "RedisModuleServerInfoData",
     "RedisModuleCommand",
     "RedisModuleUser",
+    "RedisModuleDefragCtx",
 )
 
 CALLBACKS = (
@@ -66,6 +67,9 @@ CALLBACKS = (
     Callback(
         "void *", "RedisModuleTypeCopyFunc", "RedisModuleString *from_key, RedisModuleString *to_key, const void *value"
     ),
+    Callback(
+        "int", "RedisModuleTypeDefragFunc", "RedisModuleDefragCtx *ctx, RedisModuleString *key, void **value"
+    ),
 )
 
 # Numeric values are part of the binary interface of redis-server.
@@ -86,6 +90,7 @@ CONSTANTS = {
     "REDISMODULE_CTX_FLAGS_LOADING": 1 << 13,
     "REDISMODULE_CTX_FLAGS_DENY_BLOCKING": 1 << 21,
     "REDISMODULE_NOTIFY_GENERIC": 1 << 2,
+    "REDISMODULE_NOTIFY_MODULE": 1 << 13,
     "REDISMODULE_CMD_KEY_ACCESS": 1 << 4,
     "REDISMODULE_REPLY_STRING": 0,
     "REDISMODULE_REPLY_ERROR": 1,
@@ -124,6 +129,11 @@ FUNCTIONS = (
     ),
     Function(
         "int", "SubscribeToKeyspaceEvents", "RedisModuleCtx *ctx, int types, RedisModuleNotificationFunc callback"
+    ),
+    Function(
+        "int",
+        "NotifyKeyspaceEvent",
+        "RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key",
     ),
     Function("void", "Log", "RedisModuleCtx *ctx, const char *level, const char *format, ..."),
     Function("void", "LogIOError", "RedisModuleIO *io, const char *level, const char *format, ..."),
@@ -217,6 +227,8 @@ FUNCTIONS = (
     Function("void", "DigestAddStringBuffer", "RedisModuleDigest *digest, const char *data, size_t length"),
     Function("void", "DigestAddLongLong", "RedisModuleDigest *digest, long long value"),
     Function("void", "DigestEndSequence", "RedisModuleDigest *digest"),
+    Function("void *", "DefragAlloc", "RedisModuleDefragCtx *ctx, void *pointer"),
+    Function("RedisModuleString *", "DefragRedisModuleString", "RedisModuleDefragCtx *ctx, RedisModuleString *string"),
     # INFO.
     Function("int", "RegisterInfoFunc", "RedisModuleCtx *ctx, RedisModuleInfoFunc callback"),
     Function("int", "InfoAddSection", "RedisModuleInfoCtx *ctx, const char *name"),

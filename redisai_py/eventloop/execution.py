@@ -42,6 +42,7 @@ from cython.cimports.redisai_py.eventloop.keyspace import (
     open_for_writing,
     reply_with_wrong_type,
 )
+from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.tensors import replicate_tensor, store_tensor
 
 CANNOT_BLOCK = cython.declare(
@@ -216,6 +217,7 @@ def store_outputs(
         store_tensor(key, job.outputs[i])
         RedisModule_CloseKey(key)
         replicate_tensor(ctx, names[i], job.outputs[i])
+        notify(ctx, b"modelexecute" if job.call == cython.NULL else b"scriptexecute", names[i])
     return True
 
 

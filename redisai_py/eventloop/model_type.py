@@ -19,6 +19,7 @@ from cython.cimports.core import (
     rai_blob_retain,
     rai_blob_slice,
     rai_model,
+    rai_model_defrag,
     rai_model_memory,
     rai_model_new,
     rai_model_release,
@@ -64,6 +65,7 @@ from cython.cimports.redis_api import (
     RedisModule_SaveUnsigned,
     RedisModule_SubscribeToKeyspaceEvents,
     RedisModuleCtx,
+    RedisModuleDefragCtx,
     RedisModuleDigest,
     RedisModuleIO,
     RedisModuleKey,
@@ -412,6 +414,18 @@ def copy_model(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def defrag_model(
+    ctx: cython.pointer(RedisModuleDefragCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(cython.p_void),
+) -> cython.int:
+    rai_model_defrag(ctx, cython.cast(cython.pointer(rai_model), value[0]))
+    return 0  # done with this value
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def key_renamed(
     ctx: cython.pointer(RedisModuleCtx),
     class_of_event: cython.int,
@@ -460,6 +474,7 @@ def fill_shared_methods(methods: cython.pointer(RedisModuleTypeMethods)) -> cyth
     methods.free = free_model
     methods.free_effort = model_free_effort
     methods.copy = copy_model
+    methods.defrag = defrag_model
 
 
 @cython.cfunc

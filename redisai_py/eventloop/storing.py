@@ -60,6 +60,7 @@ from cython.cimports.redis_api import (
     RedisModuleType,
 )
 from cython.cimports.redisai_py.eventloop.keyspace import open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.notifications import notify, notify_deleted
 
 IN_PLACE_FLAGS = cython.declare(
     cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
@@ -116,6 +117,7 @@ def publish(
         argv + 1,
         cython.cast(cython.size_t, argc - 1),
     )
+    notify(ctx, b"scriptstore" if model.kind == RAI_SCRIPT else b"modelstore", argv[1])
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
 
 
@@ -164,6 +166,7 @@ def delete(
     RedisModule_DeleteKey(key)
     RedisModule_CloseKey(key)
     RedisModule_ReplicateVerbatim(ctx)
+    notify_deleted(ctx, b"scriptdel" if type == rai_types.script else b"modeldel", name)
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
 
 

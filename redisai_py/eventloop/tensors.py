@@ -51,6 +51,7 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
 from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_dims
 
 BAD_SHAPE = cython.declare(cython.p_const_char, b"ERR invalid or negative value found in tensor shape")
@@ -423,6 +424,7 @@ def tensorset(
         return RedisModule_ReplyWithError(ctx, b"ERR could not save tensor")
     RedisModule_CloseKey(key)
     RedisModule_ReplicateVerbatim(ctx)
+    notify(ctx, b"tensorset", argv[1])
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
 
 

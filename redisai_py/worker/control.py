@@ -78,6 +78,7 @@ def could_not_load(error: backends.BackendLoadError) -> bytes:
 def create(model: Any) -> LoadedModel:
     """The loaded form of a C model or script."""
     session = create_script(model) if model.kind == lib.RAI_SCRIPT else create_model(model)
+    model.session_memory = getattr(session, "memory", 0)
     settings = (model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000)
     loaded = LoadedModel(backends.NAMES[model.backend], session, *settings)
     for function in getattr(session, "functions", ()):
