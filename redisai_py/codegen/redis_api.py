@@ -67,9 +67,7 @@ CALLBACKS = (
     Callback(
         "void *", "RedisModuleTypeCopyFunc", "RedisModuleString *from_key, RedisModuleString *to_key, const void *value"
     ),
-    Callback(
-        "int", "RedisModuleTypeDefragFunc", "RedisModuleDefragCtx *ctx, RedisModuleString *key, void **value"
-    ),
+    Callback("int", "RedisModuleTypeDefragFunc", "RedisModuleDefragCtx *ctx, RedisModuleString *key, void **value"),
 )
 
 # Numeric values are part of the binary interface of redis-server.
