@@ -5,7 +5,7 @@
 #include "command_table.h"
 #include "redis_api.h"
 
-#define RAI_DECLARE_HANDLER(handler, name, flags, first, last, step) RedisModuleCmdFunc handler;
+#define RAI_DECLARE_HANDLER(handler, name, flags, first, last, step, categories) RedisModuleCmdFunc handler;
 typedef struct rai_command_handlers {
     COMMAND_TABLE(RAI_DECLARE_HANDLER)
 } rai_command_handlers;

@@ -1,15 +1,28 @@
 /* Module load: what redis-server calls through the loader, in order. */
 #include <stdio.h>
 
+#include "command_info.h"
 #include "commands.h"
 #include "internal.h"
 
 rai_command_handlers rai_handlers;
 rai_load_hooks rai_hooks;
 
+/* What COMMAND DOCS, key permissions (Redis 7.0) and ACL categories (7.4) are made of. */
+static int describe_command(RedisModuleCtx *ctx, const char *name, const RedisModuleCommandInfo *info,
+ const char *categories) {
+    if (RedisModule_GetCommand == NULL || RedisModule_SetCommandInfo == NULL) return REDISMODULE_OK;
+    RedisModuleCommand *command = RedisModule_GetCommand(ctx, name);
+    if (RedisModule_SetCommandInfo(command, info) != REDISMODULE_OK) return REDISMODULE_ERR;
+    if (RedisModule_SetCommandACLCategories == NULL) return REDISMODULE_OK;
+    return RedisModule_SetCommandACLCategories(command, categories);
+}
+
 static int register_commands(RedisModuleCtx *ctx) {
-#define REGISTER(handler, name, flags, first, last, step)                                                       \
-    if (RedisModule_CreateCommand(ctx, name, rai_handlers.handler, flags, first, last, step) != REDISMODULE_OK) \
+    if (RedisModule_AddACLCategory && RedisModule_AddACLCategory(ctx, "ai") != REDISMODULE_OK) return REDISMODULE_ERR;
+#define REGISTER(handler, name, flags, first, last, step, categories)                                                       \
+    if (RedisModule_CreateCommand(ctx, name, rai_handlers.handler, flags, first, last, step) != REDISMODULE_OK || \
+        describe_command(ctx, name, &info_of_##handler, categories) != REDISMODULE_OK)                                      \
         return REDISMODULE_ERR;
     COMMAND_TABLE(REGISTER)
     return REDISMODULE_OK;

@@ -45,6 +45,7 @@ OPAQUE_TYPES = (
     "RedisModuleCommand",
     "RedisModuleUser",
     "RedisModuleDefragCtx",
+    "RedisModuleCommandInfo",
 )
 
 CALLBACKS = (
@@ -70,6 +71,78 @@ CALLBACKS = (
     Callback("int", "RedisModuleTypeDefragFunc", "RedisModuleDefragCtx *ctx, RedisModuleString *key, void **value"),
 )
 
+# What RedisModule_SetCommandInfo takes (Redis 7.0). The flags and the kinds of arguments
+# and searches are numbered in the order in which the server defines them.
+KEY_FLAGS = {
+    name: 1 << bit
+    for bit, name in enumerate(
+        ("RO", "RW", "OW", "RM", "ACCESS", "UPDATE", "INSERT", "DELETE", "NOT_KEY", "INCOMPLETE", "VARIABLE_FLAGS")
+    )
+}
+ARGUMENT_TYPES = {
+    name: number
+    for number, name in enumerate(
+        ("string", "integer", "double", "key", "pattern", "unix-time", "pure-token", "oneof", "block")
+    )
+}
+ARGUMENT_OPTIONAL, ARGUMENT_MULTIPLE, ARGUMENT_MULTIPLE_TOKEN = 1, 2, 4
+BEGIN_INDEX, BEGIN_KEYWORD = 2, 3
+FIND_RANGE, FIND_COUNT = 2, 3
+
+COMMAND_INFO_STRUCTURES = """\
+typedef struct RedisModuleCommandInfoVersion {
+    int version;
+    size_t sizeof_historyentry;
+    size_t sizeof_keyspec;
+    size_t sizeof_arg;
+} RedisModuleCommandInfoVersion;
+
+typedef struct RedisModuleCommandHistoryEntry {
+    const char *since;
+    const char *changes;
+} RedisModuleCommandHistoryEntry;
+
+typedef struct RedisModuleCommandKeySpec {
+    const char *notes;
+    uint64_t flags;
+    int begin_search_type;
+    union {
+        struct { int pos; } index;
+        struct { const char *keyword; int startfrom; } keyword;
+    } bs;
+    int find_keys_type;
+    union {
+        struct { int lastkey; int keystep; int limit; } range;
+        struct { int keynumidx; int firstkey; int keystep; } keynum;
+    } fk;
+} RedisModuleCommandKeySpec;
+
+typedef struct RedisModuleCommandArg {
+    const char *name;
+    int type;
+    int key_spec_index;
+    const char *token;
+    const char *summary;
+    const char *since;
+    int flags;
+    const char *deprecated_since;
+    struct RedisModuleCommandArg *subargs;
+    const char *display_text;
+} RedisModuleCommandArg;
+
+struct RedisModuleCommandInfo {
+    const RedisModuleCommandInfoVersion *version;
+    const char *summary;
+    const char *complexity;
+    const char *since;
+    RedisModuleCommandHistoryEntry *history;
+    const char *tips;
+    int arity;
+    RedisModuleCommandKeySpec *key_specs;
+    RedisModuleCommandArg *args;
+};
+"""
+
 # Numeric values are part of the binary interface of redis-server.
 CONSTANTS = {
     "REDISMODULE_OK": 0,
@@ -89,7 +162,6 @@ CONSTANTS = {
     "REDISMODULE_CTX_FLAGS_DENY_BLOCKING": 1 << 21,
     "REDISMODULE_NOTIFY_GENERIC": 1 << 2,
     "REDISMODULE_NOTIFY_MODULE": 1 << 13,
-    "REDISMODULE_CMD_KEY_ACCESS": 1 << 4,
     "REDISMODULE_REPLY_STRING": 0,
     "REDISMODULE_REPLY_ERROR": 1,
     "REDISMODULE_REPLY_ARRAY": 3,
@@ -116,6 +188,10 @@ FUNCTIONS = (
         "RedisModuleCtx *ctx, const char *name, RedisModuleCmdFunc function, const char *flags, "
         "int first_key, int last_key, int key_step",
     ),
+    Function("RedisModuleCommand *", "GetCommand", "RedisModuleCtx *ctx, const char *name", "7.0"),
+    Function("int", "SetCommandInfo", "RedisModuleCommand *command, const RedisModuleCommandInfo *info", "7.0"),
+    Function("int", "AddACLCategory", "RedisModuleCtx *ctx, const char *name", "7.4"),
+    Function("int", "SetCommandACLCategories", "RedisModuleCommand *command, const char *categories", "7.4"),
     Function("int", "GetServerVersion", ""),
     Function("RedisModuleServerInfoData *", "GetServerInfo", "RedisModuleCtx *ctx, const char *section"),
     Function("const char *", "ServerInfoGetFieldC", "RedisModuleServerInfoData *data, const char *field"),
@@ -156,6 +232,7 @@ FUNCTIONS = (
     Function("int", "ACLCheckKeyPermissions", "RedisModuleUser *user, RedisModuleString *key, int flags", "7.0"),
     Function("int", "IsKeysPositionRequest", "RedisModuleCtx *ctx"),
     Function("void", "KeyAtPos", "RedisModuleCtx *ctx, int position"),
+    Function("void", "KeyAtPosWithFlags", "RedisModuleCtx *ctx, int position, int flags", "7.0"),
     # Blocked clients.
     Function(
         "RedisModuleBlockedClient *",
@@ -185,6 +262,7 @@ FUNCTIONS = (
     Function("int", "ReplyWithLongLong", "RedisModuleCtx *ctx, long long value"),
     Function("int", "ReplyWithDouble", "RedisModuleCtx *ctx, double value"),
     Function("int", "ReplyWithArray", "RedisModuleCtx *ctx, long length"),
+    Function("int", "ReplyWithMap", "RedisModuleCtx *ctx, long length", "7.0"),
     Function("int", "ReplyWithStringBuffer", "RedisModuleCtx *ctx, const char *data, size_t length"),
     Function("int", "ReplyWithCString", "RedisModuleCtx *ctx, const char *text"),
     Function("int", "ReplyWithString", "RedisModuleCtx *ctx, RedisModuleString *string"),

@@ -44,7 +44,6 @@ from cython.cimports.redis_api import (
     RedisModule_GetClientInfoById,
     RedisModule_GetContextFlags,
     RedisModule_Log,
-    RedisModule_ReplyWithArray,
     RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithLongLong,
@@ -58,6 +57,7 @@ from cython.cimports.redis_api import (
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
+from cython.cimports.redisai_py.eventloop.replies import reply_with_pairs
 
 CANNOT_BLOCK = cython.declare(
     cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
@@ -358,7 +358,7 @@ def config_loadbackend(
 @cython.exceptval(check=False)
 def reply_with_live_objects(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     """How many objects there are, in the keyspace and out of it: shows what is not given back."""
-    RedisModule_ReplyWithArray(ctx, 6)
+    reply_with_pairs(ctx, 3)
     RedisModule_ReplyWithCString(ctx, b"tensors")
     RedisModule_ReplyWithLongLong(ctx, rai_live_tensors())
     RedisModule_ReplyWithCString(ctx, b"models")

@@ -12,14 +12,13 @@ from cython.cimports.core import (
     rai_tensor_retain,
 )
 from cython.cimports.redis_api import (
-    RedisModule_KeyAtPos,
     RedisModuleCtx,
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
 from cython.cimports.redisai_py.eventloop.dag_names import claim_name, define_name
 from cython.cimports.redisai_py.eventloop.execution import unexpected
-from cython.cimports.redisai_py.eventloop.keyspace import find_tensor
+from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, report_read, report_written
 
 UNEXPECTED = cython.declare(cython.p_const_char, b"ERR Invalid DAG command. Unexpected argument:  %s")
 
@@ -237,7 +236,10 @@ def report_header(
             at += 1
         for i in range(cython.cast(cython.int, count if count < argc - at else argc - at)):
             if section != TIMEOUT:
-                RedisModule_KeyAtPos(ctx, at + i)
+                if section == PERSIST:
+                    report_written(ctx, at + i)
+                else:
+                    report_read(ctx, at + i)
         if count > argc - at:
             return argc
         at += cython.cast(cython.int, count)

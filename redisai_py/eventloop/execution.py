@@ -27,7 +27,6 @@ from cython.cimports.redis_api import (
     RedisModule_CloseKey,
     RedisModule_GetContextFlags,
     RedisModule_IsKeysPositionRequest,
-    RedisModule_KeyAtPos,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithSimpleString,
     RedisModule_StringPtrLen,
@@ -41,6 +40,8 @@ from cython.cimports.redisai_py.eventloop.keyspace import (
     find_tensor,
     open_for_writing,
     reply_with_wrong_type,
+    report_read,
+    report_written,
 )
 from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.tensors import replicate_tensor, store_tensor
@@ -156,7 +157,7 @@ def report_keys(
     i: cython.int
     if argc < 4:
         return
-    RedisModule_KeyAtPos(ctx, 1)
+    report_read(ctx, 1)
     if not parse_integer(argv[3], cython.address(inputs)) or inputs < 0 or inputs > argc - 4:
         return
     at = 4 + cython.cast(cython.int, inputs) + 1
@@ -165,9 +166,9 @@ def report_keys(
     if outputs < 0 or outputs > argc - at - 1:
         return
     for i in range(4, at - 1):
-        RedisModule_KeyAtPos(ctx, i)
+        report_read(ctx, i)
     for i in range(at + 1, at + 1 + cython.cast(cython.int, outputs)):
-        RedisModule_KeyAtPos(ctx, i)
+        report_written(ctx, i)
 
 
 def take_inputs(
@@ -370,10 +371,12 @@ def report_keys_of_run(
     at: cython.int
     if argc < 2:
         return
-    RedisModule_KeyAtPos(ctx, 1)
+    report_read(ctx, 1)
     for at in range(start, argc):
-        if at != outputs:
-            RedisModule_KeyAtPos(ctx, at)
+        if at < outputs:
+            report_read(ctx, at)
+        elif at > outputs:
+            report_written(ctx, at)
 
 
 @cython.cfunc

@@ -41,7 +41,6 @@ from cython.cimports.redis_api import (
     RedisModule_InfoAddFieldLongLong,
     RedisModule_InfoAddSection,
     RedisModule_RegisterInfoFunc,
-    RedisModule_ReplyWithArray,
     RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithSimpleString,
@@ -53,7 +52,12 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word
 from cython.cimports.redisai_py.eventloop.keyspace import find_value
-from cython.cimports.redisai_py.eventloop.replies import reply_with_bytes, reply_with_number, reply_with_text
+from cython.cimports.redisai_py.eventloop.replies import (
+    reply_with_bytes,
+    reply_with_number,
+    reply_with_pairs,
+    reply_with_text,
+)
 
 LOW_LEVEL_API_VERSION = cython.declare(cython.int, 1)
 RDB_VERSION = cython.declare(cython.int, 4)
@@ -72,7 +76,7 @@ def reply_with_versions(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     loaded: cython.int = 0
     for backend in range(RAI_BACKENDS):
         loaded += rai_backend(backend).loaded != 0
-    RedisModule_ReplyWithArray(ctx, 6 + 2 * loaded)
+    reply_with_pairs(ctx, 3 + loaded)
     reply_with_text(ctx, b"Version", rai_version())
     reply_with_number(ctx, b"Low level API Version", LOW_LEVEL_API_VERSION)
     reply_with_number(ctx, b"RDB Encoding version", RDB_VERSION)
@@ -107,7 +111,7 @@ def info(
     if argc == 3 and is_word(argv[2], b"RESETSTAT"):
         rai_statistics_reset(cython.address(model.statistics))
         return RedisModule_ReplyWithSimpleString(ctx, b"OK")
-    RedisModule_ReplyWithArray(ctx, 18)
+    reply_with_pairs(ctx, 9)
     RedisModule_ReplyWithCString(ctx, b"key")
     RedisModule_ReplyWithString(ctx, argv[1])
     if model.kind == RAI_SCRIPT:

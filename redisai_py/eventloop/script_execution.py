@@ -26,7 +26,6 @@ from cython.cimports.redis_api import (
     RedisModule_Calloc,
     RedisModule_Free,
     RedisModule_IsKeysPositionRequest,
-    RedisModule_KeyAtPos,
     RedisModule_ReplyWithError,
     RedisModule_StringPtrLen,
     RedisModuleCtx,
@@ -42,7 +41,7 @@ from cython.cimports.redisai_py.eventloop.execution import (
     take_inputs,
     unexpected,
 )
-from cython.cimports.redisai_py.eventloop.keyspace import find_script
+from cython.cimports.redisai_py.eventloop.keyspace import find_script, report_any, report_read, report_written
 from cython.cimports.redisai_py.eventloop.strings import new_strings
 
 NO_SCOPE = cython.declare(cython.int, -1)
@@ -217,7 +216,7 @@ def report_scopes(
     i: cython.int
     if end - start < 3:
         return
-    RedisModule_KeyAtPos(ctx, start + 1)
+    report_read(ctx, start + 1)
     while at < end:
         scope = scope_of(argv[at])
         if scope == NO_SCOPE:
@@ -225,8 +224,12 @@ def report_scopes(
         if measure_scope(scope, argv, end, cython.address(at), cython.address(words)) != cython.NULL:
             return
         for i in range(cython.cast(cython.int, words)):
-            if scope == KEYS or (scope != ARGS and not in_dag):
-                RedisModule_KeyAtPos(ctx, at + i)
+            if scope == KEYS:
+                report_any(ctx, at + i)
+            elif scope == OUTPUTS and not in_dag:
+                report_written(ctx, at + i)
+            elif scope != ARGS and not in_dag:
+                report_read(ctx, at + i)
         at += cython.cast(cython.int, words)
 
 
@@ -436,14 +439,22 @@ def report_sections(
 ) -> cython.void:
     """Key positions: every word that is not a keyword of the command."""
     at: cython.int = 3
+    section: cython.int = NO_SCOPE
     if argc < 3:
         return
-    RedisModule_KeyAtPos(ctx, 1)
+    report_read(ctx, 1)
     while at < argc:
         if is_word(argv[at], b"TIMEOUT"):
             at += 1
-        elif not (is_word(argv[at], b"INPUTS") or is_word(argv[at], b"OUTPUTS") or is_word(argv[at], b"$")):
-            RedisModule_KeyAtPos(ctx, at)
+        elif is_word(argv[at], b"INPUTS"):
+            section = INPUTS
+        elif is_word(argv[at], b"OUTPUTS"):
+            section = OUTPUTS
+        elif not is_word(argv[at], b"$"):
+            if section == OUTPUTS:
+                report_written(ctx, at)
+            else:
+                report_read(ctx, at)
         at += 1
 
 
