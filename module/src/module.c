@@ -10,7 +10,7 @@ rai_load_hooks rai_hooks;
 
 /* What COMMAND DOCS, key permissions (Redis 7.0) and ACL categories (7.4) are made of. */
 static int describe_command(RedisModuleCtx *ctx, const char *name, const RedisModuleCommandInfo *info,
- const char *categories) {
+                            const char *categories) {
     if (RedisModule_GetCommand == NULL || RedisModule_SetCommandInfo == NULL) return REDISMODULE_OK;
     RedisModuleCommand *command = RedisModule_GetCommand(ctx, name);
     if (RedisModule_SetCommandInfo(command, info) != REDISMODULE_OK) return REDISMODULE_ERR;
@@ -20,9 +20,9 @@ static int describe_command(RedisModuleCtx *ctx, const char *name, const RedisMo
 
 static int register_commands(RedisModuleCtx *ctx) {
     if (RedisModule_AddACLCategory && RedisModule_AddACLCategory(ctx, "ai") != REDISMODULE_OK) return REDISMODULE_ERR;
-#define REGISTER(handler, name, flags, first, last, step, categories)                                                       \
+#define REGISTER(handler, name, flags, first, last, step, categories)                                             \
     if (RedisModule_CreateCommand(ctx, name, rai_handlers.handler, flags, first, last, step) != REDISMODULE_OK || \
-        describe_command(ctx, name, &info_of_##handler, categories) != REDISMODULE_OK)                                      \
+        describe_command(ctx, name, &info_of_##handler, categories) != REDISMODULE_OK)                            \
         return REDISMODULE_ERR;
     COMMAND_TABLE(REGISTER)
     return REDISMODULE_OK;

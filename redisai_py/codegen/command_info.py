@@ -62,7 +62,7 @@ def key_spec(spec: KeySpec, variable: bool) -> str:
 
 
 def spec_index(argument: Argument, specs: list[KeySpec]) -> int:
-    """Which specification covers an argument that is a key: that of the word before it, or the first of its position."""
+    """Which specification covers an argument that is a key: that of the word before it, or of its position."""
     by_word = [i for i, spec in enumerate(specs) if spec.begin == argument.keyword]
     by_position = [i for i, spec in enumerate(specs) if spec.begin == 1 and argument.keyword is None]
     return (by_word + by_position + [0])[0]
@@ -93,10 +93,8 @@ class Arguments:
         )
         index = spec_index(argument, self.specs) if argument.type == "key" else -1
         kind = ARGUMENT_TYPES[argument.type]
-        return (
-            f"{{{quoted(argument.name)}, {kind}, {index}, {quoted(argument.token)}, NULL, NULL, {flags}, NULL, {parts}, "
-            f"NULL}}"
-        )
+        name, token = quoted(argument.name), quoted(argument.token)
+        return f"{{{name}, {kind}, {index}, {token}, NULL, NULL, {flags}, NULL, {parts}, NULL}}"
 
 
 def describe(command: Command) -> Iterator[str]:
@@ -134,7 +132,8 @@ def command_info(commands: Sequence[Command], notice: str) -> str:
         '#include "redis_api.h"',
         "",
         "static const RedisModuleCommandInfoVersion command_info_version = {",
-        "    1, sizeof(RedisModuleCommandHistoryEntry), sizeof(RedisModuleCommandKeySpec), sizeof(RedisModuleCommandArg)};",
+        "    1, sizeof(RedisModuleCommandHistoryEntry), sizeof(RedisModuleCommandKeySpec),",
+        "    sizeof(RedisModuleCommandArg)};",
         "",
     ]
     for command in commands:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import models
-from harness import OK, Error, Server, Wire, as_dict, put, wait_until
+from harness import OK, Error, Server, Wire, as_dict, flat, put, wait_until
 
 NOT_FOUND = Error("ERR cannot find run info for key")
 
@@ -34,9 +34,7 @@ def counters(wire: Wire, key: str = "m") -> tuple[int, int, int]:
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_fields_in_their_order_with_bulk_strings_and_integers_only(server: Server, wire: Wire, protocol: int) -> None:
     with server.wire(protocol=protocol) as connection:
-        reply = connection("AI.INFO", "m")
-    if isinstance(reply, dict):
-        reply = [part for pair in reply.items() for part in pair]
+        reply = flat(connection("AI.INFO", "m"))
     assert reply == [
         *(b"key", b"m"),
         *(b"type", b"MODEL"),

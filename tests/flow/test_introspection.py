@@ -1,4 +1,4 @@
-"""What redis-server tells about the commands, and what it makes of it: docs, ACL rules, RESP3. On every redis-server."""
+"""What every redis-server tells about the commands, and what it makes of it: docs, ACL rules, RESP3."""
 
 from __future__ import annotations
 
@@ -104,11 +104,14 @@ def test_keys_and_what_is_done_with_them(redis7: Server, wire: Wire) -> None:
     assert keys("AI.TENSORSET t FLOAT 1") == {"t": "OW"}
     assert keys("AI.TENSORGET t") == {"t": "RO"}
     assert keys("AI.MODELDEL m") == {"m": "RM"}
-    assert keys("AI.MODELEXECUTE m INPUTS 2 a OUTPUTS OUTPUTS 1 b") == {"m": "RO", "a": "RO", "OUTPUTS": "RO", "b": "OW"}
+    execution = {"m": "RO", "a": "RO", "OUTPUTS": "RO", "b": "OW"}
+    assert keys("AI.MODELEXECUTE m INPUTS 2 a OUTPUTS OUTPUTS 1 b") == execution
     assert keys("AI.MODELRUN m INPUTS a OUTPUTS b") == {"m": "RO", "a": "RO", "b": "OW"}
     assert keys("AI.SCRIPTEXECUTE s f KEYS 1 k INPUTS 1 a ARGS 1 x OUTPUTS 1 b") == {
-        "s": "RO", "k": "RW",
-        "a": "RO", "b": "OW",
+        "s": "RO",
+        "k": "RW",
+        "a": "RO",
+        "b": "OW",
     }
     assert keys("AI.SCRIPTRUN s f INPUTS a $ c OUTPUTS b") == {"s": "RO", "a": "RO", "c": "RO", "b": "OW"}
     dag = "AI.DAGEXECUTE LOAD 1 a PERSIST 1 b ROUTING r |> AI.MODELEXECUTE m INPUTS 1 a OUTPUTS 1 x"
