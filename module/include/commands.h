@@ -17,6 +17,7 @@ extern rai_command_handlers rai_handlers;
 typedef struct rai_load_hooks {
     int (*register_types)(RedisModuleCtx *ctx);
     int (*register_info)(RedisModuleCtx *ctx);
+    int (*subscribe)(RedisModuleCtx *ctx);
     int (*load_arguments)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *module_dir);
 } rai_load_hooks;
 

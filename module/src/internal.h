@@ -11,7 +11,8 @@ void rai_queue_push(rai_queue *queue, rai_job *job);
 /* Pushes now, or together with the other jobs of this turn (event loop). */
 void rai_queue_push_soon(rai_queue *queue, rai_job *job);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
-int rai_queues_init(RedisModuleCtx *ctx);
+void rai_queues_init(void);
+void rai_queues_subscribe(RedisModuleCtx *ctx);
 
 /* jobs.c */
 void rai_job_block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
@@ -22,6 +23,16 @@ void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *));
 void rai_dag_free(rai_dag *dag);
 void rai_dag_cancel(rai_dag *dag);        /* the client is gone */
 void rai_dag_job_completed(rai_job *job); /* an execution is over */
+
+/* histogram.c */
+rai_latency *rai_latency_new(void);
+size_t rai_latency_memory(void);
+void rai_latency_reset(rai_latency *latency);
+
+/* queue.c: a request is the queue's from the time when only a worker is missing until it is over. */
+void rai_queue_enter(rai_job *job);
+void rai_queue_leave(rai_job *job);
+void rai_queue_give_up(rai_job *job); /* it is cancelled: it does not wait any more, or goes on running */
 
 /* model.c */
 rai_bytes rai_bytes_new(const char *data, size_t length); /* a copy, with a NUL behind it */

@@ -32,7 +32,9 @@
     MODULE(eventloop, dag_operations)   \
     MODULE(eventloop, dag_replies)      \
     MODULE(eventloop, dags)             \
+    MODULE(eventloop, parameters)       \
     MODULE(eventloop, configuration)    \
+    MODULE(eventloop, load_figures)     \
     MODULE(eventloop, information)      \
     MODULE(eventloop, tensor_type)      \
     MODULE(eventloop, model_type)       \
@@ -119,6 +121,8 @@ static int import_event_loop(const char *module_dir) {
 }
 
 int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const char *python) {
+    static int started; /* by a load that failed later */
+    if (started) return REDISMODULE_OK;
 #define APPEND(package, name)                                                         \
     if (PyImport_AppendInittab("redisai_py." #package "." #name, PyInit_##name) != 0) \
         return fail(ctx, "no memory", NULL);
@@ -130,6 +134,7 @@ int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const cha
     if (failed) describe_exception(error, sizeof(error));
     /* From here on the main thread never holds the GIL again. */
     PyEval_SaveThread();
+    started = !failed;
     return failed ? fail(ctx, module_dir, error) : REDISMODULE_OK;
 }
 

@@ -54,6 +54,7 @@ rai_model *rai_model_new(int32_t kind, int32_t backend, const char *device, size
     model->tag = rai_bytes_new("", 0);
     model->inputs = rai_names_new(0);
     model->outputs = rai_names_new(0);
+    model->latency = rai_latency_new();
     __atomic_add_fetch(&live_models, 1, __ATOMIC_RELAXED);
     return model;
 }
@@ -190,13 +191,14 @@ void rai_model_release(rai_model *model) {
     RedisModule_Free(model->device);
     RedisModule_Free(model->tag.data);
     RedisModule_Free(model->error);
+    RedisModule_Free(model->latency);
     if (model->key) RedisModule_FreeString(NULL, model->key);
     RedisModule_Free(model);
     __atomic_sub_fetch(&live_models, 1, __ATOMIC_RELAXED);
 }
 
 size_t rai_model_memory(const rai_model *model) {
-    size_t bytes = sizeof(*model) + (size_t)__atomic_load_n(&model->session_memory, __ATOMIC_RELAXED) +
+    size_t bytes = sizeof(*model) + rai_latency_memory() + (size_t)__atomic_load_n(&model->session_memory, __ATOMIC_RELAXED) +
                    model->blob->length + model->tag.length + strlen(model->device);
     const rai_names *lists[] = {model->inputs, model->outputs};
     for (size_t list = 0; list < 2; list++) {
@@ -269,7 +271,9 @@ void rai_model_loaded(rai_model *model, void *session, const char *error, size_t
 
 /* ---- statistics --------------------------------------------------------- */
 
-void rai_statistics_reset(rai_statistics *statistics) {
+void rai_statistics_reset(rai_model *model) {
+    rai_statistics *statistics = &model->statistics;
+    rai_latency_reset(model->latency);
     __atomic_store_n(&statistics->calls, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&statistics->errors, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&statistics->duration_us, 0, __ATOMIC_RELAXED);

@@ -42,6 +42,14 @@ static int check_server(RedisModuleCtx *ctx) {
     return REDISMODULE_OK;
 }
 
+/* When nothing can fail any more: Redis 7.0 goes on calling what a module that could not be loaded subscribed to. */
+static void subscribe(RedisModuleCtx *ctx) {
+    RedisModuleEvent shutdown_event = {REDISMODULE_EVENT_SHUTDOWN, 1};
+    RedisModule_SubscribeToServerEvent(ctx, shutdown_event, shutting_down);
+    rai_queues_subscribe(ctx);
+    rai_hooks.subscribe(ctx);
+}
+
 /* Called by the loader. module_dir holds the package, python is its executable. */
 __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
                                                              const char *module_dir, const char *python) {
@@ -55,14 +63,13 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
     rai_log_init(ctx);
     rai_models_init();
-    if (check_server(ctx) || rai_watchdog_init() || rai_queues_init(ctx) ||
-        rai_interpreter_start(ctx, module_dir, python) || register_commands(ctx) || rai_hooks.register_types(ctx) ||
+    rai_queues_init();
+    if (check_server(ctx) || rai_watchdog_init() || rai_interpreter_start(ctx, module_dir, python) || register_commands(ctx) || rai_hooks.register_types(ctx) ||
         rai_hooks.register_info(ctx)) {
         return REDISMODULE_ERR;
     }
-    RedisModuleEvent shutdown_event = {REDISMODULE_EVENT_SHUTDOWN, 1};
-    RedisModule_SubscribeToServerEvent(ctx, shutdown_event, shutting_down);
     if (rai_hooks.load_arguments(ctx, argv, argc, module_dir) != REDISMODULE_OK) return REDISMODULE_ERR;
+    subscribe(ctx);
     rai_thread_prefer();
     rai_queue_of_device("CPU"); /* after THREADS_PER_QUEUE is known */
     return REDISMODULE_OK;

@@ -288,10 +288,10 @@ COMMANDS = (
         READ,
         FIRST_KEY,
         "Returns or resets the run statistics of a model or script; without a key, the versions in use.",
-        "[key [RESETSTAT]]",
+        "[key [RESETSTAT | LATENCY]]",
         "O(1)",
         READS,
-        history=(("2.0.0", "Without a key: the versions in use."),),
+        history=(("2.0.0", "LATENCY. Without a key: the versions in use."),),
         tips="nondeterministic_output",
     ),
     Command(

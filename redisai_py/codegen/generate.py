@@ -218,6 +218,7 @@ def command_pxd() -> str:
         "    ctypedef struct rai_load_hooks:",
         "        int (*register_types)(RedisModuleCtx *ctx) noexcept",
         "        int (*register_info)(RedisModuleCtx *ctx) noexcept",
+        "        int (*subscribe)(RedisModuleCtx *ctx) noexcept",
         "        int (*load_arguments)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *module_dir)"
         " noexcept",
         "    rai_load_hooks rai_hooks",

@@ -53,6 +53,17 @@ CALLBACKS = (
     Callback("void", "RedisModuleFreePrivDataFunc", "RedisModuleCtx *ctx, void *private_data"),
     Callback("void", "RedisModuleDisconnectFunc", "RedisModuleCtx *ctx, RedisModuleBlockedClient *client"),
     Callback("void", "RedisModuleTimerFunc", "RedisModuleCtx *ctx, void *data"),
+    Callback("long long", "RedisModuleConfigGetNumericFunc", "const char *name, void *data"),
+    Callback(
+        "int", "RedisModuleConfigSetNumericFunc", "const char *name, long long value, void *data, RedisModuleString **error"
+    ),
+    Callback("RedisModuleString *", "RedisModuleConfigGetStringFunc", "const char *name, void *data"),
+    Callback(
+        "int",
+        "RedisModuleConfigSetStringFunc",
+        "const char *name, RedisModuleString *value, void *data, RedisModuleString **error",
+    ),
+    Callback("int", "RedisModuleConfigApplyFunc", "RedisModuleCtx *ctx, void *data, RedisModuleString **error"),
     Callback("void", "RedisModuleInfoFunc", "RedisModuleInfoCtx *ctx, int for_crash_report"),
     Callback(
         "int", "RedisModuleNotificationFunc", "RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key"
@@ -162,6 +173,9 @@ CONSTANTS = {
     "REDISMODULE_CTX_FLAGS_DENY_BLOCKING": 1 << 21,
     "REDISMODULE_NOTIFY_GENERIC": 1 << 2,
     "REDISMODULE_NOTIFY_MODULE": 1 << 13,
+    "REDISMODULE_CONFIG_DEFAULT": 0,
+    "REDISMODULE_CONFIG_IMMUTABLE": 1 << 0,
+    "REDISMODULE_CONFIG_MEMORY": 1 << 7,
     "REDISMODULE_REPLY_STRING": 0,
     "REDISMODULE_REPLY_ERROR": 1,
     "REDISMODULE_REPLY_ARRAY": 3,
@@ -219,6 +233,24 @@ FUNCTIONS = (
     Function(
         "uint64_t", "CreateTimer", "RedisModuleCtx *ctx, long long period_ms, RedisModuleTimerFunc callback, void *data"
     ),
+    # Configuration.
+    Function(
+        "int",
+        "RegisterNumericConfig",
+        "RedisModuleCtx *ctx, const char *name, long long initial, unsigned int flags, long long least, long long most, "
+        "RedisModuleConfigGetNumericFunc get, RedisModuleConfigSetNumericFunc set, RedisModuleConfigApplyFunc apply, "
+        "void *data",
+        "7.0",
+    ),
+    Function(
+        "int",
+        "RegisterStringConfig",
+        "RedisModuleCtx *ctx, const char *name, const char *initial, unsigned int flags, "
+        "RedisModuleConfigGetStringFunc get, RedisModuleConfigSetStringFunc set, RedisModuleConfigApplyFunc apply, "
+        "void *data",
+        "7.0",
+    ),
+    Function("int", "LoadConfigs", "RedisModuleCtx *ctx", "7.0"),
     # Contexts and clients.
     Function("int", "GetContextFlags", "RedisModuleCtx *ctx"),
     Function("int", "GetSelectedDb", "RedisModuleCtx *ctx"),
@@ -310,4 +342,7 @@ FUNCTIONS = (
     Function("int", "InfoAddSection", "RedisModuleInfoCtx *ctx, const char *name"),
     Function("int", "InfoAddFieldCString", "RedisModuleInfoCtx *ctx, const char *field, const char *value"),
     Function("int", "InfoAddFieldLongLong", "RedisModuleInfoCtx *ctx, const char *field, long long value"),
+    Function("int", "InfoBeginDictField", "RedisModuleInfoCtx *ctx, const char *name"),
+    Function("int", "InfoEndDictField", "RedisModuleInfoCtx *ctx"),
+    Function("void", "LatencyAddSample", "const char *event, long long milliseconds"),
 )

@@ -15,6 +15,7 @@ from cython.cimports.core import (
     rai_job_of_context,
     rai_job_submit_execution,
     rai_model,
+    rai_queue_refusal,
     rai_tensor_retain,
     rai_types,
 )
@@ -284,6 +285,8 @@ def model_to_execute(
     if model == cython.NULL:
         return cython.NULL
     error[0] = parse_counts(model, argv, argc)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(model)
     return model if error[0] == cython.NULL else cython.NULL
 
 
@@ -396,6 +399,8 @@ def model_to_run(
     if model == cython.NULL:
         return cython.NULL
     error[0] = parse_run(model, argv, argc)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(model)
     return model if error[0] == cython.NULL else cython.NULL
 
 

@@ -52,6 +52,7 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word
 from cython.cimports.redisai_py.eventloop.keyspace import find_value
+from cython.cimports.redisai_py.eventloop.load_figures import add_load, reply_with_latency
 from cython.cimports.redisai_py.eventloop.replies import (
     reply_with_bytes,
     reply_with_number,
@@ -92,7 +93,7 @@ def reply_with_versions(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
 def info(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI.INFO [key [RESETSTAT]]"""
+    """AI.INFO [key [RESETSTAT | LATENCY]]"""
     error: cython.p_const_char = cython.NULL
     model: cython.pointer(rai_model)
     if argc == 1:
@@ -109,8 +110,10 @@ def info(
     if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, b"ERR cannot find run info for key")
     if argc == 3 and is_word(argv[2], b"RESETSTAT"):
-        rai_statistics_reset(cython.address(model.statistics))
+        rai_statistics_reset(model)
         return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+    if argc == 3 and is_word(argv[2], b"LATENCY"):
+        return reply_with_latency(ctx, model)
     reply_with_pairs(ctx, 9)
     RedisModule_ReplyWithCString(ctx, b"key")
     RedisModule_ReplyWithString(ctx, argv[1])
@@ -224,7 +227,7 @@ def add_cpu(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.int) -> cython.void:
-    """The five sections of RedisAI, in its order."""
+    """The five sections of RedisAI, in its order, and ours."""
     RedisModule_InfoAddSection(ctx, b"versions")
     RedisModule_InfoAddFieldCString(ctx, b"RedisAI_version", rai_version())
     RedisModule_InfoAddFieldLongLong(ctx, b"low_level_API_version", LOW_LEVEL_API_VERSION)
@@ -241,6 +244,7 @@ def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.i
     RedisModule_InfoAddFieldLongLong(ctx, b"backend_memory_limit", rai_config().backend_memory_limit_mb)
     add_backends(ctx)
     add_cpu(ctx)
+    add_load(ctx, for_crash_report)
 
 
 @cython.cfunc

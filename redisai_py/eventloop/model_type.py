@@ -489,7 +489,15 @@ def register_types(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     rai_types.model = RedisModule_CreateDataType(ctx, b"AI__MODEL", ENCODING_VERSION, cython.address(methods))
     if not register_tensor_type(ctx) or not register_script_type(ctx) or rai_types.model == cython.NULL:
         return REDISMODULE_ERR
+    return REDISMODULE_OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def subscribe(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     return RedisModule_SubscribeToKeyspaceEvents(ctx, REDISMODULE_NOTIFY_GENERIC, key_renamed)
 
 
 rai_hooks.register_types = register_types
+rai_hooks.subscribe = subscribe

@@ -19,6 +19,7 @@ from cython.cimports.core import (
     rai_names,
     rai_names_new,
     rai_names_set,
+    rai_queue_refusal,
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.redis_api import (
@@ -317,6 +318,8 @@ def script_to_execute(
     if script == cython.NULL:
         return cython.NULL
     error[0] = parse_scopes(argv, argc, in_dag)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(script)
     return script if error[0] == cython.NULL else cython.NULL
 
 
@@ -493,6 +496,8 @@ def new_run(
     if script == cython.NULL:
         return cython.NULL
     error[0] = parse_sections(argv, argc, names)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(script)
     if error[0] != cython.NULL:
         return cython.NULL
     job = rai_job_new(RAI_JOB_EXECUTE, script, count[INPUTS], count[OUTPUTS])

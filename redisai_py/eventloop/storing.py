@@ -22,6 +22,7 @@ from cython.cimports.core import (
     rai_model,
     rai_model_release,
     rai_model_retain,
+    rai_now_us,
     rai_queue_of_device,
     rai_registry_add,
     rai_registry_snapshot,
@@ -41,6 +42,7 @@ from cython.cimports.redis_api import (
     RedisModule_DeleteKey,
     RedisModule_Free,
     RedisModule_GetContextFlags,
+    RedisModule_LatencyAddSample,
     RedisModule_Log,
     RedisModule_ModuleTypeGetType,
     RedisModule_ModuleTypeGetValue,
@@ -128,7 +130,16 @@ def reply_to_store(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     job: cython.pointer(rai_job) = rai_job_of_context(ctx)
+    add_latency(job)
     return publish(ctx, argv, argc, job.model, job.error)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def add_latency(job: cython.pointer(rai_job)) -> cython.void:
+    """Tells Redis' latency monitor how long the load took, with what it had to wait for."""
+    RedisModule_LatencyAddSample(b"ai-load", (rai_now_us() - job.enqueued_us) // 1000)
 
 
 def store(
@@ -149,6 +160,7 @@ def store(
     if RedisModule_GetContextFlags(ctx) & IN_PLACE_FLAGS:
         # MULTI, Lua and calls of other modules cannot wait without the event loop.
         rai_job_run_in_place(job, rai_control_queue())
+        add_latency(job)
         publish(ctx, argv, argc, job.model, job.error)
         rai_job_free(job)
     else:

@@ -83,7 +83,7 @@ class Redis:
 def execute(session: Any, inputs: list[Any], run: Run) -> list[Any]:
     """Runs a model within the script's run, with the whole MODEL_EXECUTION_TIMEOUT of its own."""
     with run.lock:
-        run.deadline = time.monotonic() + watchdog.LIMIT
+        run.deadline = time.monotonic() + native.execution_limit()
     native.arm_watchdog(run.deadline)
     try:
         results: list[Any] = session.execute([inputs], run)

@@ -13,6 +13,7 @@ from redisai_py.backend import BackendError, ScriptSource, Source
 from . import backends, native
 from .calls import Redis
 from .core import address, ffi, lib, log, text
+from .core import settings as core_settings
 from .errors import error_text
 from .models import LoadedModel
 
@@ -79,11 +80,22 @@ def create(model: Any) -> LoadedModel:
     """The loaded form of a C model or script."""
     session = create_script(model) if model.kind == lib.RAI_SCRIPT else create_model(model)
     model.session_memory = getattr(session, "memory", 0)
-    settings = (model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000)
+    settings = batching_of(model)
     loaded = LoadedModel(backends.NAMES[model.backend], session, *settings)
     for function in getattr(session, "functions", ()):
         loaded.functions[function] = LoadedModel(loaded.backend, session, *settings)
     return loaded
+
+
+def batching_of(model: Any) -> tuple[int, int, float]:
+    """BATCHSIZE, MINBATCHSIZE and MINBATCHTIMEOUT (seconds) as the scheduler is to apply them.
+
+    DEFAULT_BATCH_DELAY has a model without MINBATCHSIZE wait for so long for a full batch.
+    """
+    delay = core_settings.default_batch_delay_us / 1e6
+    if delay > 0 and model.batch_size > 0 and model.min_batch_size == 0:
+        return model.batch_size, model.batch_size, delay
+    return model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000
 
 
 def create_model(model: Any) -> Any:

@@ -12,6 +12,7 @@ from cython.cimports.core import (
     RAI_JOB_RETUNE,
     RAI_STRING,
     rai_call,
+    rai_config,
     rai_control_queue,
     rai_dtype_name,
     rai_dtype_size,
@@ -19,11 +20,15 @@ from cython.cimports.core import (
     rai_job_fail,
     rai_job_new,
     rai_job_spawn,
+    rai_jobs_begin,
     rai_jobs_complete,
+    rai_latency_add,
     rai_model,
     rai_model_loaded,
     rai_names,
+    rai_now_us,
     rai_queue,
+    rai_queue_add_gil_wait,
     rai_queue_attentive,
     rai_queue_occupied,
     rai_queue_take,
@@ -375,6 +380,7 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
     cancelled: int64_t[64]
     cancelled_count: int64_t = 0
     taken: int64_t
+    taken_at: int64_t
     i: int64_t
     deadline_us: int64_t = INT64_MAX if deadline > 1e12 else cython.cast(int64_t, deadline * 1e6)
     requests: list = []
@@ -388,6 +394,8 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
             cython.address(cancelled_count),
             deadline_us,
         )
+        taken_at = rai_now_us()
+    rai_queue_add_gil_wait(cython.cast(cython.pointer(rai_queue), queue), rai_now_us() - taken_at)
     for i in range(taken):
         if not refuse_wrong_counts(jobs[i]):
             requests.append(make_request(jobs[i]))
@@ -401,6 +409,26 @@ def begin_long_run(queue: uintptr_t, more_work: cython.bint) -> None:
 
 def end_long_run(queue: uintptr_t) -> None:
     rai_queue_attentive(cython.cast(cython.pointer(rai_queue), queue))
+
+
+def begin(requests: list, runs: cython.int) -> None:
+    """Records that the requests of a batch begin to run; ``runs`` is how often their session is called for them."""
+    jobs: cython.pointer(rai_job)[256]
+    count: cython.int = 0
+    for request in requests:
+        jobs[count] = cython.cast(Request, request).job
+        count += 1
+        if count == 256:
+            rai_jobs_begin(jobs, count, runs)
+            count = 0
+            runs = 0
+    if count > 0:
+        rai_jobs_begin(jobs, count, runs)
+
+
+def execution_limit() -> float:
+    """MODEL_EXECUTION_TIMEOUT: seconds that one call of a backend may take."""
+    return rai_config().model_execution_timeout_ms * 1e-3
 
 
 def arm_watchdog(deadline: cython.double) -> None:
@@ -434,7 +462,10 @@ def record(requests: list, results: list, seconds: cython.double) -> None:
 
     ``seconds`` is the run time that each of them counts.
     """
+    job: cython.pointer(rai_job)
     for request, result in zip(requests, results):
+        job = cython.cast(Request, request).job
+        rai_latency_add(job.model.latency, job.begun_us - job.ready_us, cython.cast(int64_t, seconds * 1e6))
         if isinstance(result, BaseException):
             fail(request, error_text(result))
             forget_frames(result)

@@ -162,8 +162,8 @@ def ai_sections(wire: Wire, section: str) -> dict[str, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("section", ["modules", "everything", "ai"])
-def test_info_has_five_sections_in_this_order(wire: Wire, section: str) -> None:
-    assert list(ai_sections(wire, section)) == [
+def test_info_has_redisais_five_sections_first(wire: Wire, section: str) -> None:
+    assert list(ai_sections(wire, section))[:5] == [
         "ai_versions",
         "ai_git",
         "ai_load_time_configs",
