@@ -109,6 +109,18 @@ typedef struct rai_latency rai_latency;
 typedef struct rai_job rai_job;
 typedef struct rai_queue rai_queue;
 typedef struct rai_dag rai_dag;
+typedef struct rai_runner rai_runner;
+
+/* What is known of a model's run time, by which it may be run on the event loop (runner.c). */
+typedef struct rai_pace {
+    rai_runner *at_once; /* takes less time than a worker costs; NULL: does not, as far as is known */
+    int64_t bytes;       /* of all inputs, up to which that has been seen */
+    int64_t average_ns;  /* of the runs on the event loop, which alone writes it */
+    int32_t failures;    /* times that it was too slow there */
+    int64_t seen;        /* runs on workers since it was last judged by them */
+    int64_t seen_ns;     /* that they took together */
+    int64_t seen_bytes;  /* of inputs, that each of them had at least */
+} rai_pace;
 
 typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
 
@@ -136,6 +148,7 @@ typedef struct rai_model {
     int64_t session_memory; /* bytes of the session, as far as its framework tells; 0: unknown */
     rai_statistics statistics;
     rai_latency *latency;
+    rai_pace pace;
     void *session;
     char *error;
     rai_job *waiting;       /* executions that wait for state to leave LOADING */
@@ -328,12 +341,36 @@ rai_job *rai_dag_new(int32_t ops);
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor);
 /* Adds a slot to the inputs of the operation that is being built. */
 void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot);
-/* Blocks the client until all executions are over, and hands out those that need
- * nothing but what is there. There must be one (event loop). */
-void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* Starts a DAG: hands out the executions that need nothing but what is there, and
+ * blocks the client until all are over. 1: they are over already, since none had to
+ * leave the event loop; then the client is not blocked, and the caller replies and
+ * frees the job (event loop). */
+int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
 /* Whether the tensor is there, as far as the client may know: what was made behind
  * the first failure is not. */
 int rai_dag_has(const rai_dag *dag, int32_t slot);
+
+/* ---- runners: models that need no Python to run (runner.c) ---------------- */
+
+/* What a session may have besides its Python methods. It lives as long as the session. */
+struct rai_runner {
+    /* Runs the model once, in any thread, several at a time, without the GIL: fills
+     * the outputs, which are NULL before, with references for the caller, and returns
+     * NULL; or returns an error's text, which the caller frees with RedisModule_Free.
+     * stop: what a worker's watchdog ends the run by, or NULL. Inputs are not STRING. */
+    char *(*run)(rai_runner *runner, void *stop, rai_tensor **inputs, rai_tensor **outputs);
+    int32_t input_count;
+    int32_t output_count;
+    int32_t predictable; /* the run time follows from the shapes of the inputs */
+    void *state;         /* run's own */
+};
+
+/* Worker: runs the jobs, all of one model, each by itself or, merged, all as one
+ * batch; each gets its outputs or an error. */
+void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged);
+/* Runs the job right here if its model is known to take no longer than handing the
+ * job to a worker would. 0: not so, nothing was done (event loop). */
+int rai_run_at_once(rai_job *job);
 
 rai_queue *rai_queue_of_device(const char *device); /* creates it; event loop */
 rai_queue *rai_control_queue(void);
@@ -364,6 +401,7 @@ typedef struct rai_queue_load {
     int64_t waiting; /* requests; also those whose model is still loading */
     int64_t running;
     int64_t requests; /* that began to run */
+    int64_t at_once;  /* of these, on the event loop */
     int64_t runs;
     int64_t gil_wait_us;
     int64_t workers;

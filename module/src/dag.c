@@ -13,6 +13,9 @@
 
 #include "internal.h"
 
+/* So many short executions may run on the event loop for one command. */
+enum { MOST_AT_ONCE = 8 };
+
 /* An execution that waits for an input. */
 typedef struct edge {
     int32_t waiting; /* operation */
@@ -127,23 +130,6 @@ static void finish(rai_dag *dag) {
     rai_jobs_complete(&run_of(dag)->owner, 1);
 }
 
-void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
-    rai_dag *dag = job->dag;
-    run *state = run_of(dag);
-    rai_job *ready = NULL;
-    rai_job_block(ctx, job, reply);
-    for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
-    state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
-    for (int32_t i = dag->op_count - 1; i >= 0; i--) {
-        if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
-    }
-    start(ready, rai_queue_push_soon);
-    pthread_mutex_lock(&state->lock);
-    int over = --state->active == 0;
-    pthread_mutex_unlock(&state->lock);
-    if (over) finish(dag);
-}
-
 /* Takes what has not begun yet, and does not count any more, out of the queues.
  * The flag is for those that have not reached their queue: the cancellation may
  * come first. Called with the lock held. */
@@ -209,9 +195,10 @@ static rai_job *wake(rai_dag *dag, const rai_dag_op *op) {
     return ready;
 }
 
-void rai_dag_job_completed(rai_job *job) {
+/* Enters what became of an execution; *over when that was the last one that was out.
+ * Returns those that can start now. */
+static rai_job *completed(rai_dag *dag, rai_job *job, int *over) {
     static const char incomplete[] = "ERR Model did not generate the expected number of outputs";
-    rai_dag *dag = job->dag;
     run *state = run_of(dag);
     rai_dag_op *op = &dag->ops[job->op];
     rai_job *ready = NULL;
@@ -230,8 +217,64 @@ void rai_dag_job_completed(rai_job *job) {
         }
     }
     let_go_of_inputs(dag, op);
-    int over = --state->active == 0;
+    *over = --state->active == 0;
     pthread_mutex_unlock(&state->lock);
+    return ready;
+}
+
+void rai_dag_job_completed(rai_job *job) {
+    int over;
+    rai_dag *dag = job->dag;
+    rai_job *ready = completed(dag, job, &over);
     start(ready, rai_queue_push);
     if (over) finish(dag);
+}
+
+/* ---- starting ----------------------------------------------------------- */
+
+/* Puts a list of jobs behind another one. */
+static rai_job *joined(rai_job *first, rai_job *second) {
+    rai_job **end = &first;
+    while (*end) end = &(*end)->next;
+    *end = second;
+    return first;
+}
+
+/* Runs executions that take no longer than a hand-over to a worker would, and those
+ * that thereby become ready, on the event loop. Returns those that have to go. */
+static rai_job *run_short_ones(rai_dag *dag, rai_job *ready) {
+    rai_job *others = NULL, **last = &others;
+    int over, to_go = MOST_AT_ONCE;
+    while (ready) {
+        rai_job *job = ready;
+        ready = job->next;
+        job->next = NULL;
+        if (job->cancelled || (to_go-- > 0 && rai_run_at_once(job))) {
+            ready = joined(completed(dag, job, &over), ready);
+        } else {
+            *last = job;
+            last = &job->next;
+        }
+    }
+    return others;
+}
+
+int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    rai_dag *dag = job->dag;
+    run *state = run_of(dag);
+    rai_job *ready = NULL;
+    for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
+    state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
+    for (int32_t i = dag->op_count - 1; i >= 0; i--) {
+        if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
+    }
+    ready = run_short_ones(dag, ready);
+    if (ready == NULL) return 1;
+    rai_job_block(ctx, job, reply);
+    start(ready, rai_queue_push_soon);
+    pthread_mutex_lock(&state->lock);
+    int over = --state->active == 0;
+    pthread_mutex_unlock(&state->lock);
+    if (over) finish(dag);
+    return 0;
 }

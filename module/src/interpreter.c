@@ -42,6 +42,7 @@
     MODULE(worker, native)              \
     MODULE(worker, scheduler)           \
     MODULE(worker, loop)                \
+    MODULE(worker, onnx_runner)         \
     MODULE(worker, _core)
 
 #define DECLARE(package, name) PyMODINIT_FUNC PyInit_##name(void);

@@ -198,8 +198,9 @@ void rai_model_release(rai_model *model) {
 }
 
 size_t rai_model_memory(const rai_model *model) {
-    size_t bytes = sizeof(*model) + rai_latency_memory() + (size_t)__atomic_load_n(&model->session_memory, __ATOMIC_RELAXED) +
-                   model->blob->length + model->tag.length + strlen(model->device);
+    size_t bytes = sizeof(*model) + rai_latency_memory() +
+                   (size_t)__atomic_load_n(&model->session_memory, __ATOMIC_RELAXED) + model->blob->length +
+                   model->tag.length + strlen(model->device);
     const rai_names *lists[] = {model->inputs, model->outputs};
     for (size_t list = 0; list < 2; list++) {
         for (int64_t i = 0; i < lists[list]->count; i++) bytes += sizeof(rai_bytes) + lists[list]->items[i].length + 1;

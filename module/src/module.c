@@ -64,8 +64,8 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     rai_log_init(ctx);
     rai_models_init();
     rai_queues_init();
-    if (check_server(ctx) || rai_watchdog_init() || rai_interpreter_start(ctx, module_dir, python) || register_commands(ctx) || rai_hooks.register_types(ctx) ||
-        rai_hooks.register_info(ctx)) {
+    if (check_server(ctx) || rai_watchdog_init() || rai_interpreter_start(ctx, module_dir, python) ||
+        register_commands(ctx) || rai_hooks.register_types(ctx) || rai_hooks.register_info(ctx)) {
         return REDISMODULE_ERR;
     }
     if (rai_hooks.load_arguments(ctx, argv, argc, module_dir) != REDISMODULE_OK) return REDISMODULE_ERR;

@@ -47,7 +47,8 @@ struct rai_queue {
     int64_t attentive, limit, workers;
     int64_t entered, begun, left, given_up; /* requests; given up: left without a run */
     int64_t runs, gil_wait_us;
-    int look; /* somebody should look at the scheduler though no job is new */
+    int64_t at_once; /* requests that ran on the event loop; event loop only */
+    int look;        /* somebody should look at the scheduler though no job is new */
     pthread_t threads[MAX_WORKERS];
     char *name; /* upper case */
     void *scheduler;
@@ -316,6 +317,11 @@ void rai_jobs_begin(rai_job **jobs, int64_t count, int64_t runs) {
     rai_latency_add_runs(jobs[0]->model->latency, runs);
 }
 
+void rai_queue_count_at_once(rai_model *model) {
+    model->queue->at_once++;
+    rai_latency_add_runs(model->latency, 1);
+}
+
 void rai_queue_add_gil_wait(rai_queue *queue, int64_t microseconds) {
     __atomic_add_fetch(&queue->gil_wait_us, microseconds, __ATOMIC_RELAXED);
 }
@@ -324,10 +330,12 @@ void rai_queue_add_gil_wait(rai_queue *queue, int64_t microseconds) {
 void rai_queue_get_load(const rai_queue *queue, rai_queue_load *load) {
     int64_t left = __atomic_load_n(&queue->left, __ATOMIC_RELAXED);
     int64_t given_up = __atomic_load_n(&queue->given_up, __ATOMIC_RELAXED);
-    load->requests = __atomic_load_n(&queue->begun, __ATOMIC_RELAXED);
-    load->running = load->requests - left;
-    load->waiting = __atomic_load_n(&queue->entered, __ATOMIC_RELAXED) - load->requests - given_up;
-    load->runs = __atomic_load_n(&queue->runs, __ATOMIC_RELAXED);
+    int64_t begun = __atomic_load_n(&queue->begun, __ATOMIC_RELAXED);
+    load->running = begun - left;
+    load->waiting = __atomic_load_n(&queue->entered, __ATOMIC_RELAXED) - begun - given_up;
+    load->at_once = queue->at_once;
+    load->requests = begun + queue->at_once;
+    load->runs = __atomic_load_n(&queue->runs, __ATOMIC_RELAXED) + queue->at_once;
     load->gil_wait_us = __atomic_load_n(&queue->gil_wait_us, __ATOMIC_RELAXED);
     load->workers = __atomic_load_n(&queue->workers, __ATOMIC_ACQUIRE);
 }

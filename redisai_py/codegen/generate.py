@@ -1,7 +1,8 @@
 """Writes the generated declarations: ``python -m redisai_py.codegen.generate OUTPUT_DIR``.
 
 From the Redis API table come ``redis_api.h``, ``redis_api.c`` and
-``redis_api.pxd``; from the command table ``command_table.h`` and ``command_info.h``; and from our own
+``redis_api.pxd``; from the command table ``command_table.h`` and ``command_info.h``; from
+the table of onnxruntime's C API ``onnxruntime_api.h`` and ``onnxruntime_api.pxd``; and from our own
 header ``module/include/core.h`` come ``core.pxd`` and ``core.cdef`` (the text
 that cffi reads). No declaration is written twice by hand.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from pycparser import c_ast, c_generator, c_parser
 
+from . import onnxruntime_api
 from .command_info import command_info
 from .commands import COMMANDS
 from .redis_api import CALLBACKS, COMMAND_INFO_STRUCTURES, CONSTANTS, FUNCTIONS, KEY_FLAGS, OPAQUE_TYPES, REQUIRED_LEVEL
@@ -150,12 +152,16 @@ def to_pxd(declarations: str, header: str, known_types: str = "", includes: str 
         text = render.visit(node).replace("(void)", "()")
         return re.sub(r"\b(struct|extern) ", "", text)
 
+    def member(node: c_ast.Node) -> str:
+        is_function = isinstance(node.type, c_ast.PtrDecl) and isinstance(node.type.type, c_ast.FuncDecl)
+        return plain(node) + (" noexcept nogil" if is_function else "")
+
     def structure(name: str, members: list[c_ast.Node] | None) -> list[str]:
         if members is None and name in completed:
             return [f"    ctypedef struct {name}"]
         return [
             f"    ctypedef struct {name}:",
-            *(f"        {plain(m)}" for m in members or ()),
+            *(f"        {member(m)}" for m in members or ()),
             *(["        pass"] if not members else []),
         ]
 
@@ -237,6 +243,54 @@ def cffi_declarations(declarations: str) -> str:
     return re.sub(r"^(.*\brai_python_\w+\()", r'extern "Python+C" \1', declarations, flags=re.MULTILINE)
 
 
+def onnxruntime_header() -> str:
+    """onnxruntime's structure of functions; what we do not use is padding."""
+    lines = [
+        f"/* {NOTICE} */",
+        "#ifndef ONNXRUNTIME_API_H",
+        "#define ONNXRUNTIME_API_H",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        *(f"#define {name} {value}" for name, value in onnxruntime_api.CONSTANTS.items()),
+        f"#define ORT_API_VERSION {onnxruntime_api.API_VERSION}",
+        *(f"typedef struct {name} {name};" for name in onnxruntime_api.OPAQUE_TYPES),
+        "typedef struct OrtApi {",
+    ]
+    position = 0
+    for f in onnxruntime_api.FUNCTIONS:
+        if f.position > position:
+            lines.append(f"    void *unused_{position}[{f.position - position}];")
+        lines.append(f"    {f.returns} (*{f.name})({f.parameters});")
+        position = f.position + 1
+    lines += [
+        "} OrtApi;",
+        "/* What the library's one exported function returns. */",
+        "typedef struct OrtApiBase {",
+        "    OrtApi *(*GetApi)(uint32_t version); /* NULL: the library does not have it */",
+        "    const char *(*GetVersionString)(void);",
+        "} OrtApiBase;",
+        "typedef OrtApiBase *(*OrtGetApiBase)(void);",
+        "#endif",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def onnxruntime_pxd() -> str:
+    lines = [
+        f"# {NOTICE}",
+        "from libc.stdint cimport int64_t, uint32_t",
+        'cdef extern from "onnxruntime_api.h" nogil:',
+        *(f"    int {name}" for name in (*onnxruntime_api.CONSTANTS, "ORT_API_VERSION")),
+        *(f"    ctypedef struct {name}" for name in onnxruntime_api.OPAQUE_TYPES),
+        "    ctypedef struct OrtApi:",
+        *(f"        {f.returns} (*{f.name})({f.parameters}) noexcept nogil" for f in onnxruntime_api.FUNCTIONS),
+        "    ctypedef struct OrtApiBase:",
+        "        OrtApi *(*GetApi)(uint32_t version) noexcept nogil",
+        "    ctypedef OrtApiBase *(*OrtGetApiBase)() noexcept nogil",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
@@ -253,6 +307,8 @@ def main() -> None:
         "command_info.h": command_info(COMMANDS, NOTICE),
         "command_handlers.pxd": command_pxd(),
         "core.pxd": to_pxd(core, "core.h", known, "from redis_api cimport *"),
+        "onnxruntime_api.h": onnxruntime_header(),
+        "onnxruntime_api.pxd": onnxruntime_pxd(),
         "core.cdef": opaque_declarations() + callback_declarations() + cffi_declarations(core),
     }
     for name, text in files.items():

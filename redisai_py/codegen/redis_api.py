@@ -55,7 +55,9 @@ CALLBACKS = (
     Callback("void", "RedisModuleTimerFunc", "RedisModuleCtx *ctx, void *data"),
     Callback("long long", "RedisModuleConfigGetNumericFunc", "const char *name, void *data"),
     Callback(
-        "int", "RedisModuleConfigSetNumericFunc", "const char *name, long long value, void *data, RedisModuleString **error"
+        "int",
+        "RedisModuleConfigSetNumericFunc",
+        "const char *name, long long value, void *data, RedisModuleString **error",
     ),
     Callback("RedisModuleString *", "RedisModuleConfigGetStringFunc", "const char *name, void *data"),
     Callback(
@@ -237,9 +239,9 @@ FUNCTIONS = (
     Function(
         "int",
         "RegisterNumericConfig",
-        "RedisModuleCtx *ctx, const char *name, long long initial, unsigned int flags, long long least, long long most, "
-        "RedisModuleConfigGetNumericFunc get, RedisModuleConfigSetNumericFunc set, RedisModuleConfigApplyFunc apply, "
-        "void *data",
+        "RedisModuleCtx *ctx, const char *name, long long initial, unsigned int flags, long long least, "
+        "long long most, RedisModuleConfigGetNumericFunc get, RedisModuleConfigSetNumericFunc set, "
+        "RedisModuleConfigApplyFunc apply, void *data",
         "7.0",
     ),
     Function(

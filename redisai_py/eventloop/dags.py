@@ -133,9 +133,7 @@ def run_dag(
         return RedisModule_ReplyWithError(ctx, error)
     for i in range(owner.dag.op_count):
         executions += owner.dag.ops[i].kind == RAI_OP_EXECUTE
-    if executions > 0:
-        rai_dag_submit(ctx, owner, reply_to_dag)
-    else:
+    if executions == 0 or rai_dag_submit(ctx, owner, reply_to_dag):
         finish_dag(ctx, argv, owner.dag)
         rai_job_free(owner)
     return REDISMODULE_OK

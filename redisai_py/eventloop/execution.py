@@ -16,6 +16,7 @@ from cython.cimports.core import (
     rai_job_submit_execution,
     rai_model,
     rai_queue_refusal,
+    rai_run_at_once,
     rai_tensor_retain,
     rai_types,
 )
@@ -256,7 +257,8 @@ def submit(
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     model: cython.pointer(rai_model),
 ) -> cython.int:
-    """Looks up the inputs of the parsed request and gives it to a worker."""
+    """Looks up the inputs of the parsed request and gives it to a worker, or runs it here if that is known to be
+    the shorter way."""
     error: cython.p_const_char = cython.NULL
     job: cython.pointer(rai_job) = rai_job_new(RAI_JOB_EXECUTE, model, input_count, output_count)
     if not take_inputs(ctx, job, 0, argv + first_input, input_count, cython.address(error)):
@@ -264,6 +266,10 @@ def submit(
         return RedisModule_ReplyWithError(ctx, error)
     job.first_output = first_output
     job.timeout_ms = timeout_ms
+    if rai_run_at_once(job):
+        finish_execution(ctx, argv + first_output, job)
+        rai_job_free(job)
+        return REDISMODULE_OK
     rai_job_submit_execution(ctx, job, reply_to_execution)
     return REDISMODULE_OK
 

@@ -81,6 +81,7 @@ def add_queues(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
         RedisModule_InfoAddFieldLongLong(ctx, b"waiting", load.waiting)
         RedisModule_InfoAddFieldLongLong(ctx, b"running", load.running)
         RedisModule_InfoAddFieldLongLong(ctx, b"requests", load.requests)
+        RedisModule_InfoAddFieldLongLong(ctx, b"at_once", load.at_once)
         RedisModule_InfoAddFieldLongLong(ctx, b"runs", load.runs)
         RedisModule_InfoAddFieldCString(ctx, b"mean_batch", mean)
         RedisModule_InfoAddFieldLongLong(ctx, b"workers", load.workers)

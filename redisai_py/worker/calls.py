@@ -13,7 +13,7 @@ from typing import Any
 
 from redisai_py.backend import BackendError, Call, Outputs, Reply, Run
 
-from . import native, watchdog
+from . import native
 from .core import address, ffi, lib, text
 from .errors import forget_frames
 

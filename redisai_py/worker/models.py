@@ -17,6 +17,7 @@ class LoadedModel:
         "backend",
         "batch_size",
         "execute",
+        "execute_natively",
         "functions",
         "line",
         "min_batch_size",
@@ -30,6 +31,7 @@ class LoadedModel:
         self.backend = backend
         self.session = session
         self.execute = session.execute
+        self.execute_natively = getattr(session, "execute_natively", None)
         self.batch_size = batch_size
         self.min_batch_size = min_batch_size
         self.min_batch_timeout = min_batch_timeout

@@ -32,6 +32,8 @@ from cython.cimports.core import (
     rai_queue_attentive,
     rai_queue_occupied,
     rai_queue_take,
+    rai_run_jobs,
+    rai_runner,
     rai_statistics_add,
     rai_tensor,
     rai_tensor_index_strings,
@@ -52,7 +54,9 @@ from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
 from cython.cimports.libc.string import memcpy
+from cython.cimports.redis_api import RedisModule_Free
 
+from redisai_py.backend import BackendError
 from redisai_py.worker.errors import error_text, forget_frames
 
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
@@ -274,10 +278,15 @@ class Call:
 
 
 @cython.cfunc
+def name_of_function(call: cython.pointer(rai_call)) -> str:
+    return call.function.data[: call.function.length].decode("utf-8", "surrogateescape")
+
+
+@cython.cfunc
 def make_call(job: cython.pointer(rai_job), inputs: list) -> Call:
     call: Call = Call.__new__(Call)
     call.call = job.call
-    call.function = job.call.function.data[: job.call.function.length].decode("utf-8", "surrogateescape")
+    call.function = name_of_function(job.call)
     call.inputs = inputs
     call.output_count = job.output_count
     return call
@@ -297,9 +306,9 @@ class Request:
 
     job: cython.pointer(rai_job)
     known_signature: tuple
+    known_inputs: object
     id = cython.declare(int64_t, visibility="readonly")
     model = cython.declare(object, visibility="readonly")
-    inputs = cython.declare(object, visibility="readonly")
     rows = cython.declare(int64_t, visibility="readonly")
     enqueued = cython.declare(cython.double, visibility="readonly")
     deadline = cython.declare(cython.double, visibility="readonly")
@@ -314,6 +323,14 @@ class Request:
         """Whether the client is gone, and the run should end; false once it is answered."""
         return self.job != cython.NULL and self.job.cancelled == RAI_ABANDONED
 
+    @property
+    def inputs(self):
+        """The tensors, or the call; made when first asked for, which is never where a model runs without Python."""
+        if self.known_inputs is None:
+            tensors: list = [wrap(self.job.inputs[i]) for i in range(self.job.input_count)]
+            self.known_inputs = tensors if self.job.call == cython.NULL else make_call(self.job, tensors)
+        return self.known_inputs
+
     def signature(self) -> tuple:
         """What requests must have in common to run as one batch: dtypes and all dims but the first."""
         if self.known_signature is None:
@@ -324,14 +341,11 @@ class Request:
 @cython.cfunc
 def make_request(job: cython.pointer(rai_job)) -> Request:
     request: Request = Request.__new__(Request)
-    inputs: list = []
-    call: Call
     tensor: cython.pointer(rai_tensor)
     rows: int64_t = 0
     i: cython.int
     for i in range(job.input_count):
         tensor = job.inputs[i]
-        inputs.append(wrap(tensor))
         if tensor.ndim == 0 or (i > 0 and tensor.dims[0] != rows):
             rows = -1
         elif rows >= 0:
@@ -339,11 +353,8 @@ def make_request(job: cython.pointer(rai_job)) -> Request:
     request.job = job
     request.id = job.id
     request.model = cython.cast(object, cython.cast(cython.pointer(PyObject), job.model.session))
-    request.inputs = inputs
     if job.call != cython.NULL:
-        call = make_call(job, inputs)
-        request.inputs = call
-        request.model = request.model.functions.get(call.function, request.model)
+        request.model = request.model.functions.get(name_of_function(job.call), request.model)
     request.rows = rows if rows > 0 else 0
     request.enqueued = job.enqueued_us * 1e-6
     request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
@@ -443,29 +454,36 @@ def succeed(request: Request, outputs: list, seconds: cython.double):
     Raises what the conversion of an output raises; the request is then still open.
     """
     job: cython.pointer(rai_job) = request.job
-    samples: int64_t = 0
-    first: cython.pointer(rai_tensor)
     i: cython.int
     if len(outputs) != job.output_count:
         raise ValueError("ERR Model did not generate the expected number of outputs")
     for i in range(job.output_count):
         if outputs[i] is not None:
             job.outputs[i] = tensor_of(outputs[i])
-    if job.output_count > 0 and job.outputs[0] != cython.NULL:
-        first = job.outputs[0]
+    count_success(job, seconds)
+
+
+@cython.cfunc
+@cython.inline
+def count_success(job: cython.pointer(rai_job), seconds: cython.double) -> cython.void:
+    first: cython.pointer(rai_tensor) = job.outputs[0] if job.output_count > 0 else cython.NULL
+    samples: int64_t = 0
+    if first != cython.NULL:
         samples = first.dims[0] if first.ndim > 0 else 1
     rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
 
 
-def record(requests: list, results: list, seconds: cython.double) -> None:
+def record(requests: list, results: object, seconds: cython.double) -> None:
     """Records one result for each request: its outputs, or the exception that its run raised.
 
-    ``seconds`` is the run time that each of them counts.
+    ``seconds`` is the run time that each of them counts. ``results`` is None when a
+    runner has put outputs and errors into the jobs.
     """
-    job: cython.pointer(rai_job)
+    if results is None:
+        record_jobs(requests, seconds)
+        return
     for request, result in zip(requests, results):
-        job = cython.cast(Request, request).job
-        rai_latency_add(job.model.latency, job.begun_us - job.ready_us, cython.cast(int64_t, seconds * 1e6))
+        count_time(cython.cast(Request, request).job, seconds)
         if isinstance(result, BaseException):
             fail(request, error_text(result))
             forget_frames(result)
@@ -474,6 +492,24 @@ def record(requests: list, results: list, seconds: cython.double) -> None:
             succeed(request, result, seconds)
         except BaseException as error:  # what cannot be converted becomes the request's error
             fail(request, error_text(error))
+
+
+@cython.cfunc
+@cython.inline
+def count_time(job: cython.pointer(rai_job), seconds: cython.double) -> cython.void:
+    rai_latency_add(job.model.latency, job.begun_us - job.ready_us, cython.cast(int64_t, seconds * 1e6 + 0.5))
+
+
+@cython.cfunc
+def record_jobs(requests: list, seconds: cython.double):
+    job: cython.pointer(rai_job)
+    for request in requests:
+        job = cython.cast(Request, request).job
+        count_time(job, seconds)
+        if job.error != cython.NULL:
+            rai_statistics_add(job.model, True, 0, 0)
+        else:
+            count_success(job, seconds)
 
 
 @cython.cfunc
@@ -500,6 +536,60 @@ def complete(requests: list) -> None:
             rai_jobs_complete(jobs, count)
             count = 0
     rai_jobs_complete(jobs, count)
+
+
+# ---- runners (module/src/runner.c) -----------------------------------------------------
+
+
+def run_requests(requests: list, merged: cython.bint, runner: uintptr_t, stop: uintptr_t) -> None:
+    """Runs requests of one model by its runner, without the GIL; what comes out of it is in their jobs.
+
+    ``runner`` and ``stop`` are addresses, the latter may be 0 (``rai_runner`` in core.h).
+    """
+    count: cython.int = len(requests)
+    i: cython.int
+    jobs: cython.pointer(cython.pointer(rai_job)) = cython.cast(
+        cython.pointer(cython.pointer(rai_job)), PyMem_Malloc(count * cython.sizeof(cython.p_void))
+    )
+    if jobs == cython.NULL:
+        raise MemoryError
+    for i in range(count):
+        jobs[i] = cython.cast(Request, requests[i]).job
+    with cython.nogil:
+        rai_run_jobs(
+            cython.cast(cython.pointer(rai_runner), runner), cython.cast(cython.p_void, stop), jobs, count, merged
+        )
+    PyMem_Free(jobs)
+
+
+def run_arrays(inputs: list, runner: uintptr_t, stop: uintptr_t) -> list:
+    """Runs a model once by its runner: a list of tensors or arrays in, a list of tensors out; raises BackendError."""
+    made: cython.pointer(rai_runner) = cython.cast(cython.pointer(rai_runner), runner)
+    tensors: cython.pointer(rai_tensor)[128]
+    error: cython.p_char = cython.NULL
+    input_count: cython.int = made.input_count
+    output_count: cython.int = made.output_count
+    i: cython.int
+    if len(inputs) != input_count:
+        raise BackendError(f"ERR Expected {input_count} inputs but got {len(inputs)}")
+    if input_count + output_count > 128:
+        raise BackendError("ERR too many inputs and outputs")
+    for i in range(input_count + output_count):
+        tensors[i] = cython.NULL
+    outputs: list = []
+    try:
+        for i in range(input_count):
+            tensors[i] = tensor_of(inputs[i])
+        with cython.nogil:
+            error = made.run(made, cython.cast(cython.p_void, stop), tensors, tensors + input_count)
+        if error != cython.NULL:
+            raise BackendError(cython.cast(bytes, error).decode(errors="replace"))
+        outputs = [wrap(tensors[input_count + i]) for i in range(output_count)]
+    finally:
+        RedisModule_Free(error)
+        for i in range(input_count + output_count):
+            rai_tensor_release(tensors[i])
+    return outputs
 
 
 # ---- sessions ------------------------------------------------------------------------

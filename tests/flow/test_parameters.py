@@ -88,7 +88,8 @@ def test_a_rewritten_configuration_outlives_the_load_arguments(
     redis7: RedisBinary, make_server: Servers, tmp_path: Path
 ) -> None:
     file = tmp_path / "own.conf"
-    file.write_text(f"loadmodule {module_path()} MODEL_CHUNK_SIZE 500\nai.max-queue-depth 8\nai.intra-op-parallelism 2\n")
+    lines = [f"loadmodule {module_path()} MODEL_CHUNK_SIZE 500", "ai.max-queue-depth 8", "ai.intra-op-parallelism 2"]
+    file.write_text("\n".join(lines) + "\n")
     own = make_server(binary=redis7, module=False, start=False)
     own.config_file = file
     own.start()
@@ -189,7 +190,7 @@ def test_a_place_that_becomes_free_is_taken(busy: tuple[Server, Wire]) -> None:
 # ---- the default delay of batches -----------------------------------------------------
 
 
-def test_a_delay_collects_batches_of_models_without_minbatchsize(redis_binary: RedisBinary, make_server: Servers) -> None:
+def test_a_delay_collects_batches(redis_binary: RedisBinary, make_server: Servers) -> None:
     server = make_server("DEFAULT_BATCH_DELAY", 10_000_000, binary=redis_binary)
     request = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1)
     with server.wire() as wire, server.wire() as other:
