@@ -158,6 +158,7 @@ class RunnerSession(Session):
         predictable = threads == 1 and inter_op == 0 and is_predictable(blob)
         inference = onnx_runner.Inference(blob, threads, inter_op, ENTRIES, predictable)
         self.inputs, self.outputs = inference.inputs, inference.outputs
+        self.declared_inputs = inference.declared_inputs
         return inference
 
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> None:
@@ -200,6 +201,7 @@ class PackageSession(Session):
         inference = ort.InferenceSession(blob, self._session_options(threads), providers=self._providers)
         self.inputs = [node.name for node in inference.get_inputs()]
         self.outputs = [node.name for node in inference.get_outputs()]
+        self.declared_inputs = [declared(node) for node in inference.get_inputs()]
         self._tensors = [node.type.startswith("tensor(") for node in inference.get_outputs()]
         self._all_tensors = all(self._tensors)
         has_strings = any(node.type == "tensor(string)" for node in inference.get_inputs())
@@ -257,6 +259,20 @@ class PackageSession(Session):
         for result in results:
             if isinstance(result, list):
                 result[:] = [v if is_tensor else None for v, is_tensor in zip(result, self._tensors, strict=True)]
+
+
+ELEMENT_TYPES = {
+    "tensor(float)": "FLOAT",
+    "tensor(double)": "DOUBLE",
+    "tensor(bool)": "BOOL",
+    "tensor(string)": "STRING",
+    **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}
+
+
+def declared(node: Any) -> tuple[str | None, list[int | None]]:
+    """The dtype and the dims of an input, as the model declares them."""
+    return ELEMENT_TYPES.get(node.type), [dim if isinstance(dim, int) else None for dim in node.shape]
 
 
 def run_function(inference: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from redisai_py.backend import DTYPES as DTYPE_NAMES
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
 
 RUNTIMES = (
@@ -73,6 +74,7 @@ class Session:
         first = Interpreter(backend, blob)
         self._idle = [first]
         self.inputs, self.outputs = first.input_names, first.output_names
+        self.declared_inputs = first.declared_inputs
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         interpreter = self._take()
@@ -115,6 +117,7 @@ class Interpreter:
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
         self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
+        self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
         self._native = public._interpreter

@@ -140,6 +140,7 @@ typedef struct rai_model {
     int64_t batch_size;
     int64_t min_batch_size;
     int64_t min_batch_timeout_ms;
+    int64_t warmup; /* runs before it is ready */
     rai_names *inputs;
     rai_names *outputs;
     rai_names *retired[2]; /* names that readers may still see, kept until the end */
@@ -203,6 +204,10 @@ void rai_latency_add_runs(rai_latency *latency, int64_t runs);
 int64_t rai_latency_runs(const rai_latency *latency);
 void rai_latency_quantiles(const rai_latency *latency, int32_t phase, rai_quantiles *quantiles);
 
+/* The model that an alias, which is a list of one name, stands for, borrowed, or NULL.
+ * To be called with Redis' lock. */
+rai_model *rai_alias_target(RedisModuleCtx *ctx, const rai_names *alias);
+
 /* The registry of models in the keyspace, by their last known name. */
 void rai_registry_add(rai_model *model, const RedisModuleString *key); /* event loop */
 void rai_registry_remove(rai_model *model);
@@ -265,6 +270,7 @@ struct rai_job {
     int64_t begun_us;     /* RAI_JOB_EXECUTE: when its run began; 0: it did not */
     int32_t phase;        /* queue.c */
     int64_t timeout_ms;   /* 0: none */
+    int32_t urgent;       /* PRIORITY HIGH: it goes before what waits for its device */
     char *error;          /* one line, with its code; NULL: success */
     int32_t first_output; /* position of the first output key in the command */
     int32_t input_count;
@@ -488,6 +494,7 @@ typedef struct rai_value_types {
     RedisModuleType *tensor;
     RedisModuleType *model;
     RedisModuleType *script;
+    RedisModuleType *alias;
 } rai_value_types;
 
 extern rai_value_types rai_types;

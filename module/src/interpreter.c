@@ -36,6 +36,7 @@
     MODULE(eventloop, configuration)    \
     MODULE(eventloop, load_figures)     \
     MODULE(eventloop, information)      \
+    MODULE(eventloop, aliases)          \
     MODULE(eventloop, tensor_type)      \
     MODULE(eventloop, model_type)       \
     MODULE(eventloop, script_type)      \

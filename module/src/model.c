@@ -292,6 +292,16 @@ void rai_statistics_add(rai_model *model, int failed, int64_t duration_us, int64
     }
 }
 
+rai_model *rai_alias_target(RedisModuleCtx *ctx, const rai_names *alias) {
+    rai_model *model = NULL;
+    RedisModuleString *name = RedisModule_CreateString(ctx, alias->items[0].data, alias->items[0].length);
+    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
+    if (key && RedisModule_ModuleTypeGetType(key) == rai_types.model) model = RedisModule_ModuleTypeGetValue(key);
+    RedisModule_CloseKey(key);
+    RedisModule_FreeString(ctx, name);
+    return model;
+}
+
 /* ---- registry ----------------------------------------------------------- */
 
 void rai_registry_add(rai_model *model, const RedisModuleString *key) {

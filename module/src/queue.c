@@ -40,6 +40,7 @@ struct rai_queue {
     pthread_mutex_t lock;
     sleeper *sleepers;
     rai_job *head, *tail;
+    rai_job *urgent_head, *urgent_tail;
     rai_job *soon_head, *soon_tail; /* pushed in this turn; event loop only */
     int64_t soon_count;
     int64_t *cancelled; /* ids of jobs whose client is gone */
@@ -131,9 +132,26 @@ static void append(rai_queue *queue, rai_job *head, rai_job *tail) {
     pthread_mutex_unlock(&queue->lock);
 }
 
+/* Urgent jobs have a list of their own, which workers look at first. */
+static void append_urgent(rai_queue *queue, rai_job *job) {
+    pthread_mutex_lock(&queue->lock);
+    if (queue->urgent_tail) {
+        queue->urgent_tail->next = job;
+    } else {
+        queue->urgent_head = job;
+    }
+    queue->urgent_tail = job;
+    need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
 void rai_queue_push(rai_queue *queue, rai_job *job) {
     job->next = NULL;
-    append(queue, job, job);
+    if (job->urgent) {
+        append_urgent(queue, job);
+    } else {
+        append(queue, job, job);
+    }
 }
 
 static void hand_over(rai_queue *queue) {
@@ -145,6 +163,10 @@ static void hand_over(rai_queue *queue) {
 }
 
 void rai_queue_push_soon(rai_queue *queue, rai_job *job) {
+    if (job->urgent) {
+        rai_queue_push(queue, job);
+        return;
+    }
     job->next = NULL;
     if (queue->soon_tail) {
         queue->soon_tail->next = job;
@@ -228,10 +250,17 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
                        int64_t *cancelled_count, int64_t deadline_us) {
     int64_t taken = 0;
     pthread_mutex_lock(&queue->lock);
-    while (deadline_us > 0 && !queue->head && !queue->cancelled_count && !queue->look) {
+    while (deadline_us > 0 && !queue->head && !queue->urgent_head && !queue->cancelled_count && !queue->look) {
         if (!sleep_until(queue, deadline_us)) break;
     }
     queue->look = 0;
+    while (queue->urgent_head && taken < room) {
+        rai_job *job = queue->urgent_head;
+        queue->urgent_head = job->next;
+        job->next = NULL;
+        jobs[taken++] = job;
+    }
+    if (queue->urgent_head == NULL) queue->urgent_tail = NULL;
     while (queue->head && taken < room) {
         rai_job *job = queue->head;
         queue->head = job->next;
@@ -254,7 +283,7 @@ void rai_queue_occupied(rai_queue *queue, int more_work) {
     pthread_mutex_lock(&queue->lock);
     __atomic_sub_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
     if (more_work) queue->look = 1;
-    if (more_work || queue->head || queue->cancelled_count) need_attention(queue);
+    if (more_work || queue->head || queue->urgent_head || queue->cancelled_count) need_attention(queue);
     pthread_mutex_unlock(&queue->lock);
 }
 

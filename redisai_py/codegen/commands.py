@@ -105,10 +105,11 @@ COMMANDS = (
         WRITE_OOM,
         FIRST_KEY,
         "Loads a model and stores it as the value of a key.",
-        "key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE m [MINBATCHTIMEOUT t]]] "
+        "key backend device [TAG tag] [BATCHSIZE n [MINBATCHSIZE m [MINBATCHTIMEOUT t]]] [WARMUP n] "
         "[INPUTS n name [name ...] OUTPUTS n name [name ...]] BLOB chunk [chunk ...]",
         "O(n), n being the bytes of the model, on a worker thread",
         WRITES,
+        history=(("2.0.0", "WARMUP."),),
     ),
     Command(
         "ai.modelset",
@@ -142,14 +143,26 @@ COMMANDS = (
         DELETES,
     ),
     Command(
+        "ai.modelalias",
+        "modelalias",
+        (*WRITE_OOM, "getkeys-api"),
+        (2, 2, 1),
+        "Has a key stand for a model, wherever a model's key is expected.",
+        "<SET alias key | GET alias | DEL alias>",
+        "O(1)",
+        (KeySpec("write", 2), KeySpec("read", 3)),
+        since="2.0.0",
+    ),
+    Command(
         "ai.modelexecute",
         "modelexecute",
         (*WRITE_OOM, "getkeys-api"),
         (4, 4, 1),
         "Runs a model on tensors and stores its outputs.",
-        "key INPUTS n input [input ...] OUTPUTS m output [output ...] [TIMEOUT t]",
+        "key INPUTS n input [input ...] OUTPUTS m output [output ...] [TIMEOUT t] [PRIORITY <HIGH | NORMAL>]",
         "That of the model, on a worker thread",
         EXECUTES,
+        history=(("2.0.0", "PRIORITY."),),
     ),
     Command(
         "ai.modelrun",
@@ -218,9 +231,10 @@ COMMANDS = (
         (5, 5, 1),
         "Runs a function of a script on tensors and stores its results.",
         "key function [KEYS n key [key ...]] [INPUTS n input [input ...]] [ARGS n arg [arg ...]] "
-        "[OUTPUTS n output [output ...]] [TIMEOUT t]",
+        "[OUTPUTS n output [output ...]] [PRIORITY <HIGH | NORMAL>] [TIMEOUT t]",
         "That of the function, on a worker thread",
         (KeySpec("any", "KEYS"), *EXECUTES),
+        history=(("2.0.0", "PRIORITY."),),
     ),
     Command(
         "ai.scriptrun",
@@ -248,9 +262,11 @@ COMMANDS = (
         (*WRITE_OOM, "getkeys-api"),
         (3, 3, 1),
         "Runs a graph of operations on tensors of its own, and stores some of them.",
-        "[LOAD n key [key ...]] [PERSIST n key [key ...]] [ROUTING key] [TIMEOUT t] |> operation [|> operation ...]",
+        "[LOAD n key [key ...]] [PERSIST n key [key ...]] [ROUTING key] [TIMEOUT t] [PRIORITY <HIGH | NORMAL>] "
+        "|> operation [|> operation ...]",
         "That of its operations, on worker threads",
         (KeySpec("read", "LOAD"), KeySpec("write", "PERSIST"), KeySpec("read", "ROUTING", counted=False)),
+        history=(("2.0.0", "PRIORITY."),),
     ),
     Command(
         "ai.dagexecute_ro",
@@ -258,9 +274,10 @@ COMMANDS = (
         (*READ, "getkeys-api"),
         (3, 3, 1),
         "Runs a graph of operations without scripts, and stores nothing.",
-        "[LOAD n key [key ...]] [ROUTING key] [TIMEOUT t] |> operation [|> operation ...]",
+        "[LOAD n key [key ...]] [ROUTING key] [TIMEOUT t] [PRIORITY <HIGH | NORMAL>] |> operation [|> operation ...]",
         "That of its operations, on worker threads",
         (KeySpec("read", "LOAD"), KeySpec("read", "ROUTING", counted=False)),
+        history=(("2.0.0", "PRIORITY."),),
     ),
     Command(
         "ai.dagrun",
@@ -268,9 +285,11 @@ COMMANDS = (
         (*WRITE_OOM, "getkeys-api"),
         (3, 3, 1),
         "Deprecated: use AI.DAGEXECUTE.",
-        "[LOAD n key [key ...]] [PERSIST n key [key ...]] [ROUTING key] [TIMEOUT t] |> operation [|> operation ...]",
+        "[LOAD n key [key ...]] [PERSIST n key [key ...]] [ROUTING key] [TIMEOUT t] [PRIORITY <HIGH | NORMAL>] "
+        "|> operation [|> operation ...]",
         "That of its operations, on worker threads",
         (KeySpec("read", "LOAD"), KeySpec("write", "PERSIST"), KeySpec("read", "ROUTING", counted=False)),
+        history=(("2.0.0", "PRIORITY."),),
     ),
     Command(
         "ai.dagrun_ro",
@@ -278,9 +297,10 @@ COMMANDS = (
         (*READ, "getkeys-api"),
         (3, 3, 1),
         "Deprecated: use AI.DAGEXECUTE_RO.",
-        "[LOAD n key [key ...]] [ROUTING key] [TIMEOUT t] |> operation [|> operation ...]",
+        "[LOAD n key [key ...]] [ROUTING key] [TIMEOUT t] [PRIORITY <HIGH | NORMAL>] |> operation [|> operation ...]",
         "That of its operations, on worker threads",
         (KeySpec("read", "LOAD"), KeySpec("read", "ROUTING", counted=False)),
+        history=(("2.0.0", "PRIORITY."),),
     ),
     Command(
         "ai.info",

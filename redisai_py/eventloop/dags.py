@@ -145,7 +145,7 @@ def run_dag(
 def dagexecute(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI.DAGEXECUTE [LOAD ...] [PERSIST ...] [ROUTING ...] [TIMEOUT ...] |> operation [|> operation ...]"""
+    """AI.DAGEXECUTE [LOAD ...] [PERSIST ...] [ROUTING ...] [TIMEOUT ...] [PRIORITY ...] |> operation ..."""
     return run_dag(ctx, argv, argc, False, False, b"ERR missing arguments for 'AI.DAGEXECUTE' command")
 
 

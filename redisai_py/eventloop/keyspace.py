@@ -1,7 +1,7 @@
 """Looking values up in the keyspace of the client's selected database."""
 
 import cython
-from cython.cimports.core import rai_model, rai_tensor, rai_types
+from cython.cimports.core import rai_alias_target, rai_model, rai_names, rai_tensor, rai_types
 from cython.cimports.redis_api import (
     REDISMODULE_CMD_KEY_ACCESS,
     REDISMODULE_CMD_KEY_OW,
@@ -37,7 +37,10 @@ def find_value(
     error: cython.pointer(cython.p_const_char),
     missing: cython.p_const_char,
 ) -> cython.p_void:
-    """The module value of a key, borrowed; NULL with ``missing`` or WRONGTYPE in ``error``."""
+    """The module value of a key, borrowed; NULL with ``missing`` or WRONGTYPE in ``error``.
+
+    A model is also found by its alias.
+    """
     value: cython.p_void = cython.NULL
     key: cython.pointer(RedisModuleKey) = cython.cast(
         cython.pointer(RedisModuleKey), RedisModule_OpenKey(ctx, name, REDISMODULE_READ)
@@ -47,6 +50,10 @@ def find_value(
         return cython.NULL
     if RedisModule_ModuleTypeGetType(key) == type:
         value = RedisModule_ModuleTypeGetValue(key)
+    elif type == rai_types.model and RedisModule_ModuleTypeGetType(key) == rai_types.alias:
+        value = rai_alias_target(ctx, cython.cast(cython.pointer(rai_names), RedisModule_ModuleTypeGetValue(key)))
+        if value == cython.NULL:
+            error[0] = missing
     elif RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY:
         error[0] = missing
     else:

@@ -73,6 +73,7 @@ from cython.cimports.redis_api import (
     RedisModuleType,
     RedisModuleTypeMethods,
 )
+from cython.cimports.redisai_py.eventloop.aliases import register_alias_type
 from cython.cimports.redisai_py.eventloop.script_type import register_script_type
 from cython.cimports.redisai_py.eventloop.stored_models import chunk_at, chunk_count
 from cython.cimports.redisai_py.eventloop.storing import load_in_background
@@ -481,13 +482,15 @@ def fill_shared_methods(methods: cython.pointer(RedisModuleTypeMethods)) -> cyth
 @cython.nogil
 @cython.exceptval(check=False)
 def register_types(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
-    """Registers the three value types."""
+    """Registers all value types."""
     fill_shared_methods(cython.address(methods))
     methods.rdb_load = load_model
     methods.rdb_save = save_model
     methods.aof_rewrite = rewrite_model
     rai_types.model = RedisModule_CreateDataType(ctx, b"AI__MODEL", ENCODING_VERSION, cython.address(methods))
-    if not register_tensor_type(ctx) or not register_script_type(ctx) or rai_types.model == cython.NULL:
+    if rai_types.model == cython.NULL or not register_tensor_type(ctx) or not register_script_type(ctx):
+        return REDISMODULE_ERR
+    if not register_alias_type(ctx):
         return REDISMODULE_ERR
     return REDISMODULE_OK
 

@@ -34,9 +34,12 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
 from cython.cimports.redisai_py.eventloop.execution import (
+    BAD_PRIORITY,
+    NO_PRIORITY_IN_DAG,
     NO_TIMEOUT_IN_DAG,
     cannot_wait,
     finish_execution,
+    parse_priority,
     reply_to_execution,
     reply_with_cannot_wait,
     take_inputs,
@@ -89,6 +92,7 @@ first = cython.declare(cython.int[5])
 count = cython.declare(cython.int[5])
 list_count = cython.declare(cython.int, 0)  # how many LIST_INPUTS there are; count is of all their words
 timeout_ms = cython.declare(cython.longlong, 0)
+urgent = cython.declare(cython.bint, False)
 
 
 # ---- AI.SCRIPTEXECUTE: the grammar ---------------------------------------------------
@@ -170,7 +174,7 @@ def parse_scopes(
     argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int, in_dag: cython.bint
 ) -> cython.p_const_char:
     """Parses everything from argv[3] on; NULL, or the error."""
-    global list_count, timeout_ms
+    global list_count, timeout_ms, urgent
     at: cython.int = 3
     scope: cython.int
     words: cython.longlong = 0
@@ -179,11 +183,17 @@ def parse_scopes(
         first[scope] = count[scope] = 0
     list_count = 0
     timeout_ms = 0
+    urgent = False
     if not in_dag and (argc < 4 or (scope_of(argv[3]) != KEYS and scope_of(argv[3]) != INPUTS)):
         return b"ERR KEYS or INPUTS scope must be provided first for AI.SCRIPTEXECUTE command"
     while at < argc:
         if is_word(argv[at], b"TIMEOUT"):
             return parse_timeout(argv, argc, at)
+        if is_word(argv[at], b"PRIORITY"):
+            if at + 1 == argc or not parse_priority(argv[at + 1], cython.address(urgent)):
+                return BAD_PRIORITY
+            at += 2
+            continue
         scope = scope_of(argv[at])
         if scope == NO_SCOPE:
             return unexpected(b"ERR Invalid AI.SCRIPTEXECUTE command. Unexpected argument: %s", argv[at])
@@ -219,6 +229,9 @@ def report_scopes(
         return
     report_read(ctx, start + 1)
     while at < end:
+        if is_word(argv[at], b"PRIORITY"):
+            at += 2
+            continue
         scope = scope_of(argv[at])
         if scope == NO_SCOPE:
             return
@@ -289,6 +302,9 @@ def collect_inputs(
     job.call.list_lengths = cython.cast(cython.pointer(int64_t), RedisModule_Calloc(list_count, cython.sizeof(int64_t)))
     job.call.list_count = list_count
     while list < list_count:
+        if is_word(argv[at], b"PRIORITY"):
+            at += 2
+            continue
         scope = scope_of(argv[at])
         measure_scope(scope, argv, argc, cython.address(at), cython.address(words))
         if scope == LIST_INPUTS:
@@ -348,7 +364,7 @@ def scriptexecute(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI.SCRIPTEXECUTE key function [KEYS n key ...] [INPUTS n input ...] [ARGS n arg ...] [OUTPUTS n output ...]
-    [TIMEOUT t], in any order but that KEYS or INPUTS come first and TIMEOUT last"""
+    [PRIORITY p] [TIMEOUT t], in any order but that KEYS or INPUTS come first and TIMEOUT last"""
     error: cython.p_const_char = cython.NULL
     script: cython.pointer(rai_model)
     job: cython.pointer(rai_job)
@@ -375,6 +391,7 @@ def scriptexecute(
         return RedisModule_ReplyWithError(ctx, error)
     job.first_output = first[OUTPUTS]
     job.timeout_ms = timeout_ms
+    job.urgent = urgent
     rai_job_submit_execution(ctx, job, reply_to_execution)
     return REDISMODULE_OK
 
@@ -561,8 +578,8 @@ def script_op(
             collect_inputs(job, argv, argc, names)
             for i in range(job.output_count):
                 names[job.input_count + i] = argv[first[OUTPUTS] + i]
-    if job != cython.NULL and timeout_ms > 0:
-        error[0] = NO_TIMEOUT_IN_DAG
+    if job != cython.NULL and (timeout_ms > 0 or (urgent and not deprecated)):
+        error[0] = NO_TIMEOUT_IN_DAG if timeout_ms > 0 else NO_PRIORITY_IN_DAG
         rai_job_free(job)
         job = cython.NULL
     return job

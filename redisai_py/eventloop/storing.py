@@ -175,6 +175,8 @@ def delete(
 ) -> cython.int:
     """Deletes a key that holds a value of this type, and replies."""
     key: cython.pointer(RedisModuleKey) = open_for_writing(ctx, name, type)
+    if key == cython.NULL:  # an alias
+        return reply_with_wrong_type(ctx)
     RedisModule_DeleteKey(key)
     RedisModule_CloseKey(key)
     RedisModule_ReplicateVerbatim(ctx)

@@ -16,6 +16,7 @@ from .core import address, ffi, lib, log, text
 from .core import settings as core_settings
 from .errors import error_text
 from .models import LoadedModel
+from .warmup import warm_up
 
 COULD_NOT_LOAD = b"ERR Could not load backend"
 
@@ -110,6 +111,8 @@ def create_model(model: Any) -> Any:
             batched=model.batch_size > 0,
         )
     )
+    if model.warmup > 0:
+        warm_up(session, join(model.blob), model.warmup)
     if name != "TF" or model.inputs.count == 0:
         set_names(model, list(session.inputs), list(session.outputs))
     return session

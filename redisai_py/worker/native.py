@@ -14,6 +14,7 @@ from cython.cimports.core import (
     rai_call,
     rai_config,
     rai_control_queue,
+    rai_dtype_from_name,
     rai_dtype_name,
     rai_dtype_size,
     rai_job,
@@ -166,6 +167,24 @@ def wrap(tensor: cython.pointer(rai_tensor)) -> Tensor:
     wrapped: Tensor = Tensor.__new__(Tensor)
     wrapped.tensor = rai_tensor_retain(tensor)
     return wrapped
+
+
+def zeros(dtype: str, shape: tuple) -> Tensor:
+    """A new tensor of zeros, or empty strings, as a stored one; raises MemoryError."""
+    dims: int64_t[64]
+    count: int64_t = 1
+    i: cython.int
+    name: bytes = dtype.encode()
+    tensor: Tensor = Tensor.__new__(Tensor)
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+        count *= dims[i]
+    tensor.tensor = rai_tensor_new(rai_dtype_from_name(name, len(name)), len(shape), dims, count, True)
+    if tensor.tensor == cython.NULL:
+        raise MemoryError("ERR no memory for an input tensor")
+    if tensor.tensor.dtype == RAI_STRING:
+        rai_tensor_index_strings(tensor.tensor)
+    return tensor
 
 
 @cython.cfunc
@@ -355,6 +374,8 @@ def make_request(job: cython.pointer(rai_job)) -> Request:
     request.model = cython.cast(object, cython.cast(cython.pointer(PyObject), job.model.session))
     if job.call != cython.NULL:
         request.model = request.model.functions.get(name_of_function(job.call), request.model)
+    if job.urgent:
+        request.model = request.model.urgent
     request.rows = rows if rows > 0 else 0
     request.enqueued = job.enqueued_us * 1e-6
     request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
