@@ -118,7 +118,7 @@ class Session:
     def __init__(self, backend: Backend, blob: bytes) -> None:
         self._memory = backend.memory
         self._options = backend.options
-        self._size = len(blob)
+        self._size = self.memory = len(blob)
         self._lock = Lock()
         threads = backend.options.intra_op_parallelism
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
@@ -159,6 +159,7 @@ class RunnerSession(Session):
         predictable = threads == 1 and inter_op == 0 and is_predictable(blob)
         inference = onnx_runner.Inference(blob, threads, inter_op, ENTRIES, predictable)
         self.inputs, self.outputs = inference.inputs, inference.outputs
+        self.declared_inputs = inference.declared_inputs
         return inference
 
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> None:
@@ -201,6 +202,7 @@ class PackageSession(Session):
         inference = ort.InferenceSession(blob, self._session_options(threads), providers=self._providers)
         self.inputs = [node.name for node in inference.get_inputs()]
         self.outputs = [node.name for node in inference.get_outputs()]
+        self.declared_inputs = [declared(node) for node in inference.get_inputs()]
         self._tensors = [node.type.startswith("tensor(") for node in inference.get_outputs()]
         self._all_tensors = all(self._tensors)
         has_strings = any(node.type == "tensor(string)" for node in inference.get_inputs())
@@ -258,6 +260,20 @@ class PackageSession(Session):
         for result in results:
             if isinstance(result, list):
                 result[:] = [v if is_tensor else None for v, is_tensor in zip(result, self._tensors, strict=True)]
+
+
+ELEMENT_TYPES = {
+    "tensor(float)": "FLOAT",
+    "tensor(double)": "DOUBLE",
+    "tensor(bool)": "BOOL",
+    "tensor(string)": "STRING",
+    **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}
+
+
+def declared(node: Any) -> tuple[str | None, list[int | None]]:
+    """The dtype and the dims of an input, as the model declares them."""
+    return ELEMENT_TYPES.get(node.type), [dim if isinstance(dim, int) else None for dim in node.shape]
 
 
 def run_function(inference: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from redisai_py.backend import DTYPES as DTYPE_NAMES
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
 
 RUNTIMES = (
@@ -80,11 +81,13 @@ class Session:
     def __init__(self, backend: Backend, blob: bytes) -> None:
         self._backend = backend
         self._blob = blob
+        self.memory = len(blob)  # of which each interpreter reads its weights
         first = Interpreter(backend, blob, backend.threads or 1)
         self._idle: dict[int, list[Interpreter]] = {1: [], CORES: []}  # by threads
         self._idle[first.threads] = [first]
         self._seconds = 0.0  # of the latest run on one thread
         self.inputs, self.outputs = first.input_names, first.output_names
+        self.declared_inputs = first.declared_inputs
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         is_wide = run.alone and self._backend.threads == 0 and self._seconds > HEAVY
@@ -134,6 +137,7 @@ class Interpreter:
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
         self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
+        self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
         self._native = public._interpreter

@@ -56,6 +56,8 @@ int rai_bool_data_valid(const char *data, size_t length);
 rai_tensor *rai_tensor_retain(rai_tensor *tensor);
 void rai_tensor_release(rai_tensor *tensor);
 size_t rai_tensor_memory(const rai_tensor *tensor);
+/* Where Redis moved a tensor that only the keyspace holds, or NULL (event loop). */
+rai_tensor *rai_tensor_defrag(RedisModuleDefragCtx *ctx, rai_tensor *tensor);
 int64_t rai_live_tensors(void);
 
 /* ---- models and scripts (model.c) ---------------------------------------- */
@@ -101,6 +103,9 @@ typedef struct rai_statistics {
     int64_t samples;
 } rai_statistics;
 
+/* How long the requests of a model waited and ran; histogram.c. */
+typedef struct rai_latency rai_latency;
+
 typedef struct rai_job rai_job;
 typedef struct rai_queue rai_queue;
 typedef struct rai_dag rai_dag;
@@ -135,12 +140,15 @@ typedef struct rai_model {
     int64_t batch_size;
     int64_t min_batch_size;
     int64_t min_batch_timeout_ms;
+    int64_t warmup; /* runs before it is ready */
     rai_names *inputs;
     rai_names *outputs;
     rai_names *retired[2]; /* names that readers may still see, kept until the end */
     rai_blob *blob;
     rai_queue *queue;
+    int64_t session_memory; /* bytes of the session, as far as its framework tells; 0: unknown */
     rai_statistics statistics;
+    rai_latency *latency;
     rai_pace pace;
     void *session;
     char *error;
@@ -174,10 +182,32 @@ void rai_model_set_names(rai_model *model, rai_names *inputs, rai_names *outputs
 rai_model *rai_model_retain(rai_model *model);
 void rai_model_release(rai_model *model);
 size_t rai_model_memory(const rai_model *model);
+/* Lets Redis move the blob of a model that only the keyspace holds (event loop). */
+void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model);
 int64_t rai_live_models(void);
-void rai_statistics_reset(rai_statistics *statistics);
+void rai_statistics_reset(rai_model *model);
 /* Called by workers when a run ended: one call, its duration, its samples. */
 void rai_statistics_add(rai_model *model, int failed, int64_t duration_us, int64_t samples);
+
+typedef enum rai_phase { RAI_PHASE_QUEUE, RAI_PHASE_RUN, RAI_PHASES } rai_phase;
+
+/* What is shown of a phase, in microseconds, with an error of at most 6 %. */
+typedef struct rai_quantiles {
+    int64_t p50;
+    int64_t p99;
+    int64_t p999;
+} rai_quantiles;
+
+/* Counts one request: how long it waited and how long it ran (worker). */
+void rai_latency_add(rai_latency *latency, int64_t queue_us, int64_t run_us);
+/* Counts runs of the session, of which each may serve several requests (worker). */
+void rai_latency_add_runs(rai_latency *latency, int64_t runs);
+int64_t rai_latency_runs(const rai_latency *latency);
+void rai_latency_quantiles(const rai_latency *latency, int32_t phase, rai_quantiles *quantiles);
+
+/* The model that an alias, which is a list of one name, stands for, borrowed, or NULL.
+ * To be called with Redis' lock. */
+rai_model *rai_alias_target(RedisModuleCtx *ctx, const rai_names *alias);
 
 /* The registry of models in the keyspace, by their last known name. */
 void rai_registry_add(rai_model *model, const RedisModuleString *key); /* event loop */
@@ -246,7 +276,11 @@ struct rai_job {
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
     int64_t enqueued_us;  /* CLOCK_MONOTONIC */
+    int64_t ready_us;     /* RAI_JOB_EXECUTE: when nothing but a worker was missing */
+    int64_t begun_us;     /* RAI_JOB_EXECUTE: when its run began; 0: it did not */
+    int32_t phase;        /* queue.c */
     int64_t timeout_ms;   /* 0: none */
+    int32_t urgent;       /* PRIORITY HIGH: it goes before what waits for its device */
     char *error;          /* one line, with its code; NULL: success */
     int32_t first_output; /* position of the first output key in the command */
     int32_t input_count;
@@ -382,6 +416,25 @@ void rai_jobs_complete(rai_job **jobs, int64_t count);
 void rai_model_wanted(rai_model *model);
 /* Worker: publishes a finished load and releases the executions that waited. */
 void rai_model_loaded(rai_model *model, void *session, const char *error, size_t error_length);
+/* Worker: a run begins, with these requests; runs is how often the session is called. */
+void rai_jobs_begin(rai_job **jobs, int64_t count, int64_t runs);
+/* Worker: it got work, and then had to wait for the GIL. */
+void rai_queue_add_gil_wait(rai_queue *queue, int64_t microseconds);
+
+/* What a queue has seen, and what it holds now. */
+typedef struct rai_queue_load {
+    int64_t waiting; /* requests; also those whose model is still loading */
+    int64_t running;
+    int64_t requests; /* that began to run */
+    int64_t at_once;  /* of these, on the event loop */
+    int64_t runs;
+    int64_t gil_wait_us;
+    int64_t workers;
+} rai_queue_load;
+
+void rai_queue_get_load(const rai_queue *queue, rai_queue_load *load);
+/* Whether max_queue_depth requests wait for the model's device already: the error, or NULL (event loop). */
+const char *rai_queue_refusal(const rai_model *model);
 const char *rai_queue_name(const rai_queue *queue);
 void *rai_queue_get_scheduler(rai_queue *queue);
 void rai_queue_set_scheduler(rai_queue *queue, void *scheduler);
@@ -424,7 +477,23 @@ typedef struct rai_settings {
     int64_t model_chunk_size;
     int64_t model_execution_timeout_ms;
     int64_t backend_memory_limit_mb;
+    int64_t max_queue_depth;        /* requests that may wait for a device; 0: any number */
+    int64_t default_batch_delay_us; /* how long a batch of a model without MINBATCHSIZE is collected */
 } rai_settings;
+
+/* A number that can be configured: as a load argument, and, on Redis 7, as a
+ * configuration parameter of the server. */
+typedef struct rai_option {
+    const char *argument;  /* THREADS_PER_QUEUE */
+    const char *parameter; /* threads-per-queue */
+    int64_t least;         /* as a load argument */
+    int64_t most;
+    int32_t can_change; /* at run time */
+    int32_t is_bytes;
+    int64_t *value; /* in the settings */
+} rai_option;
+
+rai_option *rai_option_at(int64_t index); /* NULL: there are no more */
 
 /* BACKENDSPATH, without slashes at its end; set by the event loop, read anywhere. */
 typedef enum rai_limits { RAI_PATH_SIZE = 4096 } rai_limits;
@@ -444,6 +513,7 @@ typedef struct rai_value_types {
     RedisModuleType *tensor;
     RedisModuleType *model;
     RedisModuleType *script;
+    RedisModuleType *alias;
 } rai_value_types;
 
 extern rai_value_types rai_types;

@@ -138,6 +138,7 @@ static void drop(rai_dag *dag, int32_t after, rai_cancelled why) {
         rai_dag_op *op = &dag->ops[i];
         if (!op->out || op->job->cancelled == RAI_ABANDONED || op->job->cancelled == (int32_t)why) continue;
         __atomic_store_n(&op->job->cancelled, why, __ATOMIC_RELEASE);
+        rai_queue_give_up(op->job);
         if (op->job->model->queue) rai_queue_cancel(op->job->model->queue, op->job->id);
     }
 }

@@ -198,6 +198,8 @@ int rai_run_at_once(rai_job *job) {
     const rai_tensor *first = job->output_count ? job->outputs[0] : NULL;
     int64_t samples = first == NULL ? 0 : first->ndim > 0 ? first->dims[0] : 1;
     rai_statistics_add(job->model, job->error != NULL, (elapsed + 500) / 1000, samples);
+    rai_latency_add(job->model->latency, 0, (elapsed + 500) / 1000);
+    rai_queue_count_at_once(job->model);
     watch(pace, elapsed);
     return 1;
 }

@@ -15,6 +15,7 @@ from cython.cimports.core import (
     rai_dtype_size,
     rai_tensor,
     rai_tensor_count,
+    rai_tensor_defrag,
     rai_tensor_index_strings,
     rai_tensor_memory,
     rai_tensor_new,
@@ -44,6 +45,7 @@ from cython.cimports.redis_api import (
     RedisModule_SaveStringBuffer,
     RedisModule_SaveUnsigned,
     RedisModuleCtx,
+    RedisModuleDefragCtx,
     RedisModuleDigest,
     RedisModuleIO,
     RedisModuleString,
@@ -291,6 +293,20 @@ def copy_tensor(
     return rai_tensor_retain(cython.cast(cython.pointer(rai_tensor), value))
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def defrag_tensor(
+    ctx: cython.pointer(RedisModuleDefragCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(cython.p_void),
+) -> cython.int:
+    moved: cython.pointer(rai_tensor) = rai_tensor_defrag(ctx, cython.cast(cython.pointer(rai_tensor), value[0]))
+    if moved != cython.NULL:
+        value[0] = moved
+    return 0  # done with this value
+
+
 def register_tensor_type(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
     """Registers AI_TENSOR; false when Redis refuses."""
     memset(cython.address(methods), 0, cython.sizeof(methods))
@@ -303,5 +319,6 @@ def register_tensor_type(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
     methods.free = free_tensor
     methods.free_effort = tensor_free_effort
     methods.copy = copy_tensor
+    methods.defrag = defrag_tensor
     rai_types.tensor = RedisModule_CreateDataType(ctx, b"AI_TENSOR", ENCODING_VERSION, cython.address(methods))
     return rai_types.tensor != cython.NULL

@@ -79,9 +79,10 @@ class Device:
             native.begin_long_run(self.queue, more)
         requests = batch.requests
         run.batch, run.requests = batch, requests
+        native.begin(requests, 1 if batch.merged else len(requests))
         results: list[Any] | None = None
         run.started = started = monotonic()
-        run.deadline = started + watchdog.LIMIT
+        run.deadline = started + native.execution_limit()
         native.arm_watchdog(run.deadline if run.away else started + watchdog.OVERDUE)
         try:
             if batch.model.execute_natively is not None:

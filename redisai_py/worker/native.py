@@ -12,18 +12,24 @@ from cython.cimports.core import (
     RAI_JOB_RETUNE,
     RAI_STRING,
     rai_call,
+    rai_config,
     rai_control_queue,
+    rai_dtype_from_name,
     rai_dtype_name,
     rai_dtype_size,
     rai_job,
     rai_job_fail,
     rai_job_new,
     rai_job_spawn,
+    rai_jobs_begin,
     rai_jobs_complete,
+    rai_latency_add,
     rai_model,
     rai_model_loaded,
     rai_names,
+    rai_now_us,
     rai_queue,
+    rai_queue_add_gil_wait,
     rai_queue_attentive,
     rai_queue_occupied,
     rai_queue_take,
@@ -161,6 +167,24 @@ def wrap(tensor: cython.pointer(rai_tensor)) -> Tensor:
     wrapped: Tensor = Tensor.__new__(Tensor)
     wrapped.tensor = rai_tensor_retain(tensor)
     return wrapped
+
+
+def zeros(dtype: str, shape: tuple) -> Tensor:
+    """A new tensor of zeros, or empty strings, as a stored one; raises MemoryError."""
+    dims: int64_t[64]
+    count: int64_t = 1
+    i: cython.int
+    name: bytes = dtype.encode()
+    tensor: Tensor = Tensor.__new__(Tensor)
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+        count *= dims[i]
+    tensor.tensor = rai_tensor_new(rai_dtype_from_name(name, len(name)), len(shape), dims, count, True)
+    if tensor.tensor == cython.NULL:
+        raise MemoryError("ERR no memory for an input tensor")
+    if tensor.tensor.dtype == RAI_STRING:
+        rai_tensor_index_strings(tensor.tensor)
+    return tensor
 
 
 @cython.cfunc
@@ -350,6 +374,8 @@ def make_request(job: cython.pointer(rai_job)) -> Request:
     request.model = cython.cast(object, cython.cast(cython.pointer(PyObject), job.model.session))
     if job.call != cython.NULL:
         request.model = request.model.functions.get(name_of_function(job.call), request.model)
+    if job.urgent:
+        request.model = request.model.urgent
     request.rows = rows if rows > 0 else 0
     request.enqueued = job.enqueued_us * 1e-6
     request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
@@ -386,6 +412,7 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
     cancelled: int64_t[64]
     cancelled_count: int64_t = 0
     taken: int64_t
+    taken_at: int64_t
     i: int64_t
     deadline_us: int64_t = INT64_MAX if deadline > 1e12 else cython.cast(int64_t, deadline * 1e6)
     requests: list = []
@@ -399,6 +426,8 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
             cython.address(cancelled_count),
             deadline_us,
         )
+        taken_at = rai_now_us()
+    rai_queue_add_gil_wait(cython.cast(cython.pointer(rai_queue), queue), rai_now_us() - taken_at)
     for i in range(taken):
         if not refuse_wrong_counts(jobs[i]):
             requests.append(make_request(jobs[i]))
@@ -412,6 +441,26 @@ def begin_long_run(queue: uintptr_t, more_work: cython.bint) -> None:
 
 def end_long_run(queue: uintptr_t) -> None:
     rai_queue_attentive(cython.cast(cython.pointer(rai_queue), queue))
+
+
+def begin(requests: list, runs: cython.int) -> None:
+    """Records that the requests of a batch begin to run; ``runs`` is how often their session is called for them."""
+    jobs: cython.pointer(rai_job)[256]
+    count: cython.int = 0
+    for request in requests:
+        jobs[count] = cython.cast(Request, request).job
+        count += 1
+        if count == 256:
+            rai_jobs_begin(jobs, count, runs)
+            count = 0
+            runs = 0
+    if count > 0:
+        rai_jobs_begin(jobs, count, runs)
+
+
+def execution_limit() -> float:
+    """MODEL_EXECUTION_TIMEOUT: seconds that one call of a backend may take."""
+    return rai_config().model_execution_timeout_ms * 1e-3
 
 
 def arm_watchdog(deadline: cython.double) -> None:
@@ -455,6 +504,7 @@ def record(requests: list, results: object, seconds: cython.double) -> None:
         record_jobs(requests, seconds)
         return
     for request, result in zip(requests, results):
+        count_time(cython.cast(Request, request).job, seconds)
         if isinstance(result, BaseException):
             fail(request, error_text(result))
             forget_frames(result)
@@ -466,10 +516,17 @@ def record(requests: list, results: object, seconds: cython.double) -> None:
 
 
 @cython.cfunc
+@cython.inline
+def count_time(job: cython.pointer(rai_job), seconds: cython.double) -> cython.void:
+    rai_latency_add(job.model.latency, job.begun_us - job.ready_us, cython.cast(int64_t, seconds * 1e6 + 0.5))
+
+
+@cython.cfunc
 def record_jobs(requests: list, seconds: cython.double):
     job: cython.pointer(rai_job)
     for request in requests:
         job = cython.cast(Request, request).job
+        count_time(job, seconds)
         if job.error != cython.NULL:
             rai_statistics_add(job.model, True, 0, 0)
         else:

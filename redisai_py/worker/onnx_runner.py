@@ -9,6 +9,7 @@ of numbers can be run this way; the backend runs the others through the package.
 import cython
 from cython.cimports.core import (
     RAI_STRING,
+    rai_dtype_name,
     rai_runner,
     rai_tensor,
     rai_tensor_new,
@@ -316,8 +317,14 @@ def new_session_options(threads: cython.int, inter_op_threads: cython.int, entri
 
 
 @cython.cfunc
-def require_numbers(info: cython.pointer(OrtTypeInfo)):
-    """Releases the description of an input or output; raises Unsupported unless it is of a tensor of known dtype."""
+def take_description(info: cython.pointer(OrtTypeInfo)) -> tuple:
+    """Releases the description of an input or output: its dtype's name and dims, of which -1 is not known.
+
+    Raises Unsupported unless it is of a tensor of known dtype.
+    """
+    rank: cython.size_t = 0
+    dims: int64_t[64]
+    dtype: cython.int
     kind: cython.int = 0
     element_type: cython.int = 0
     tensor_info: cython.pointer(OrtTensorTypeAndShapeInfo) = cython.NULL
@@ -326,10 +333,15 @@ def require_numbers(info: cython.pointer(OrtTypeInfo)):
         if kind == ORT_TYPE_TENSOR:
             check(ort.CastTypeInfoToTensorInfo(info, cython.address(tensor_info)))
             check(ort.GetTensorElementType(tensor_info, cython.address(element_type)))
+            check(ort.GetDimensionsCount(tensor_info, cython.address(rank)))
+            if rank <= MOST_DIMS:
+                check(ort.GetDimensions(tensor_info, dims, rank))
     finally:
         ort.ReleaseTypeInfo(info)
-    if kind != ORT_TYPE_TENSOR or dtype_of_element_type(element_type) < 0:
+    dtype = dtype_of_element_type(element_type)
+    if kind != ORT_TYPE_TENSOR or dtype < 0 or rank > MOST_DIMS:
         raise Unsupported
+    return cython.cast(bytes, rai_dtype_name(dtype)).decode(), tuple([dims[i] for i in range(rank)])
 
 
 @cython.final
@@ -345,6 +357,7 @@ class Inference:
 
     runner: rai_runner
     state: State
+    declared_inputs = cython.declare(list, visibility="readonly")
     inputs = cython.declare(list, visibility="readonly")
     outputs = cython.declare(list, visibility="readonly")
 
@@ -400,15 +413,16 @@ class Inference:
         if input_count + output_count > MOST_TENSORS:
             raise Unsupported
         names: list = []
+        self.declared_inputs = []
         for i in range(input_count):
             check(ort.SessionGetInputTypeInfo(session, i, cython.address(info)))
-            require_numbers(info)
+            self.declared_inputs.append(take_description(info))
             check(ort.SessionGetInputName(session, i, allocator, cython.address(name)))
             names.append(cython.cast(bytes, name))
             check(ort.AllocatorFree(allocator, name))
         for i in range(output_count):
             check(ort.SessionGetOutputTypeInfo(session, i, cython.address(info)))
-            require_numbers(info)
+            take_description(info)
             check(ort.SessionGetOutputName(session, i, allocator, cython.address(name)))
             names.append(cython.cast(bytes, name))
             check(ort.AllocatorFree(allocator, name))
