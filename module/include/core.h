@@ -275,7 +275,7 @@ struct rai_job {
     RedisModuleBlockedClient *client; /* NULL: nobody waits, or the event loop does */
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
-    int64_t enqueued_us;  /* CLOCK_MONOTONIC */
+    int64_t enqueued_us;  /* CLOCK_MONOTONIC; 0: not yet */
     int64_t ready_us;     /* RAI_JOB_EXECUTE: when nothing but a worker was missing */
     int64_t begun_us;     /* RAI_JOB_EXECUTE: when its run began; 0: it did not */
     int32_t phase;        /* queue.c */

@@ -353,6 +353,7 @@ int64_t rai_queue_worker_limit(const rai_queue *queue) {
 /* ---- what a queue holds, and what INFO shows --------------------------------- */
 
 void rai_queue_enter(rai_job *job) {
+    if (job->enqueued_us == 0) job->enqueued_us = rai_now_us();
     /* An execution of a DAG had to wait for others first; the time is that of its own queue. */
     job->ready_us = job->dag ? rai_now_us() : job->enqueued_us;
     if (job->model->queue) __atomic_add_fetch(&job->model->queue->entered, 1, __ATOMIC_RELAXED);
