@@ -21,7 +21,7 @@ RUNTIMES = (
     ("tensorflow.lite.python.interpreter", "tensorflow"),
 )
 
-DTYPES = frozenset(map(np.dtype, ("f4", "i1", "i2", "i4", "i8", "u1", "?")))
+DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
 WRONG_TYPE = "Input tensor type doesn't match the type expected by the model definition"
 
 
@@ -196,6 +196,4 @@ def unsupported(dtype: np.dtype[Any], direction: str) -> str:
     """The error for a dtype of the model that tensors do not have; empty for the others."""
     if dtype in DTYPES:
         return ""
-    if dtype == np.float16:
-        return f"Float16 not currently supported as {direction} tensor data type"
     return f"Unsupported {direction} data type"
