@@ -154,6 +154,10 @@ class Session(Protocol):
         an output that is not a tensor.
         """
 
+    # A session may also have ``execute_natively(requests, merged, run)``, which is then called
+    # instead: it hands the requests to ``redisai_py.worker.native.run_requests`` with the
+    # address of a ``rai_runner`` (module/include/core.h).
+
     def close(self) -> None:
         """Called once, after the last run."""
 

@@ -24,16 +24,17 @@ from .predictable import is_predictable
 
 LIBRARY_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 CORES = len(os.sched_getaffinity(0))
-HEAVY = 2e-3  # seconds: a run that is worth several threads
+HEAVY = 250e-6  # seconds: a run that is worth several threads
 HEAVY_RUNS = 5  # so many of them in a row make a model heavy
 SMALL = 64 << 20  # bytes: two sessions of such a model do not hurt
 NO_GRAPH = "No graph was found in the protobuf."
 
 ENTRIES = {
     "session.load_model_format": "ONNX",
-    # Idle pool threads sleep: spinning ones would compete with the event loop.
-    "session.intra_op.allow_spinning": "0",
-    "session.inter_op.allow_spinning": "0",
+    # Pool threads spin while a run goes on, and sleep between runs: then they would compete with the event loop.
+    "session.intra_op.allow_spinning": "1",
+    "session.inter_op.allow_spinning": "1",
+    "session.force_spinning_stop": "1",
     # Work is divided as threads come: runs that share the cores do not wait for each other's.
     "session.dynamic_block_base": "4",
 }

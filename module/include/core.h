@@ -174,7 +174,7 @@ void rai_model_set_tag(rai_model *model, const char *tag, size_t length);
 rai_blob *rai_blob_new(int64_t room);
 /* Holds string as the next chunk, without copying it (event loop). */
 void rai_blob_hold(rai_blob *blob, RedisModuleString *string);
-/* Takes a buffer allocated by Redis as the next chunk. */
+/* Takes a buffer allocated by Redis as the next chunk, of any number. */
 void rai_blob_own(rai_blob *blob, char *data, size_t length);
 /* Up to length bytes from offset, contiguous. *owned is NULL, or a buffer that
  * the caller frees with RedisModule_Free (a slice across chunks). */
@@ -183,6 +183,7 @@ rai_blob *rai_blob_retain(rai_blob *blob);
 void rai_blob_release(rai_blob *blob);
 rai_names *rai_names_new(int64_t count);
 void rai_names_set(rai_names *names, int64_t index, const char *name, size_t length);
+void rai_names_add(rai_names *names, const char *name, size_t length);
 void rai_names_free(rai_names *names);
 /* Gives a model its names, which it takes over. At most once after the model was
  * published: then it is the worker that loaded it, while the event loop reads. */
@@ -221,6 +222,15 @@ rai_model *rai_alias_target(RedisModuleCtx *ctx, const rai_names *alias);
 void rai_registry_add(rai_model *model, const RedisModuleString *key); /* event loop */
 void rai_registry_remove(rai_model *model);
 void rai_registry_rename(rai_model *model, RedisModuleString *key); /* event loop */
+typedef struct rai_state_counts {
+    int64_t ready;
+    int64_t loading;
+    int64_t failed;
+} rai_state_counts;
+
+/* How many of the registered values are in each state. 0: without wait the registry
+ * was in use, and nothing was counted. */
+int rai_registry_count(rai_state_counts *counts, int wait);
 /* All registered models, each with a reference for the caller, in an array that
  * the caller frees (event loop). */
 rai_model **rai_registry_snapshot(int64_t *count);
@@ -308,6 +318,8 @@ int64_t rai_now_us(void);
 void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisModuleCmdFunc reply);
 /* Pushes a job that nobody waits for; it is freed when it is complete. */
 void rai_job_spawn(rai_job *job, rai_queue *queue);
+/* The same, behind all jobs that somebody waits for. */
+void rai_job_spawn_behind(rai_job *job, rai_queue *queue);
 /* Pushes the job and waits for it in place: only where Redis cannot block a
  * client (MULTI, Lua, module load). The caller frees the job (event loop). */
 void rai_job_run_in_place(rai_job *job, rai_queue *queue);
@@ -387,6 +399,11 @@ void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count,
  * job to a worker would. 0: not so, nothing was done (event loop). */
 int rai_run_at_once(rai_job *job);
 
+/* Whether Redis forbids at the moment that anything is replicated: CLIENT PAUSE, a
+ * failover, a shutdown (event loop). From then on, until that is over, completed jobs
+ * whose effects are to be written are held back (pause.c). */
+int rai_replication_paused(void);
+
 rai_queue *rai_queue_of_device(const char *device); /* creates it; event loop */
 rai_queue *rai_control_queue(void);
 /* Hands over what was pushed in this turn of the event loop (event loop). */
@@ -404,6 +421,8 @@ void rai_queue_occupied(rai_queue *queue, int more_work);
 void rai_queue_attentive(rai_queue *queue);
 /* Worker: answers the clients of completed jobs. */
 void rai_jobs_complete(rai_job **jobs, int64_t count);
+/* Moves the load of a model that has no session yet to those that somebody waits for. */
+void rai_model_wanted(rai_model *model);
 /* Worker: publishes a finished load and releases the executions that waited. */
 void rai_model_loaded(rai_model *model, void *session, const char *error, size_t error_length);
 /* Worker: a run begins, with these requests; runs is how often the session is called. */

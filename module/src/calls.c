@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "internal.h"
 
@@ -121,11 +122,35 @@ static int is_forbidden(const char *command) {
     return 0;
 }
 
+static int is_write(RedisModuleCtx *ctx, RedisModuleString *command) {
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, "COMMAND", "cs", "INFO", command);
+    RedisModuleCallReply *row = reply ? RedisModule_CallReplyArrayElement(reply, 0) : NULL;
+    int found = row && RedisModule_CallReplyType(row) == REDISMODULE_REPLY_ARRAY &&
+                has_flag(RedisModule_CallReplyArrayElement(row, 2), "write");
+    if (reply) RedisModule_FreeCallReply(reply);
+    return found;
+}
+
+/* Waits, without Redis' lock, for the end of a pause: nothing may be replicated in it. */
+static RedisModuleCtx *wait_for_pause(rai_call *call, RedisModuleCtx *ctx) {
+    static const struct timespec moment = {0, 2000000};
+    while (RedisModule_AvoidReplicaTraffic()) {
+        leave(ctx);
+        nanosleep(&moment, NULL);
+        ctx = enter(call);
+    }
+    return ctx;
+}
+
 /* Runs a command as the call's user; NULL with errno. */
 static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, rai_call *call, RedisModuleString **words, size_t count) {
     const char *command = RedisModule_StringPtrLen(words[0], NULL);
     errno = EACCES;
     if (is_forbidden(command)) return NULL;
+    /* The server may have become a replica since the script began. */
+    errno = EROFS;
+    if ((RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY) && is_write(ctx, words[0])) return NULL;
+    errno = EACCES;
     if (RedisModule_SetContextUser == NULL) {
         if (!may_do_everything(ctx, call)) return NULL;
         errno = 0;
@@ -145,7 +170,7 @@ static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, rai_call *call, Re
 char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
                      size_t *reply_length) {
     char *copy = NULL;
-    RedisModuleCtx *ctx = enter(call);
+    RedisModuleCtx *ctx = wait_for_pause(call, enter(call));
     RedisModuleString **words = RedisModule_Alloc((size_t)argc * sizeof(*words));
     for (int32_t i = 0; i < argc; i++) words[i] = RedisModule_CreateString(ctx, argv[i], lengths[i]);
     RedisModuleCallReply *reply = run_as_user(ctx, call, words, (size_t)argc);

@@ -6,15 +6,21 @@
 
 #include "core.h"
 
+enum { RAI_REDIS_7 = 0x00070000 }; /* as RedisModule_GetServerVersion states it */
+
 /* queue.c: how a job that is not (or no longer) parked reaches a worker. */
 void rai_queue_push(rai_queue *queue, rai_job *job);
 /* Pushes now, or together with the other jobs of this turn (event loop). */
 void rai_queue_push_soon(rai_queue *queue, rai_job *job);
+/* Pushes behind all others; rai_queue_hasten moves the load of a model from there to them. */
+void rai_queue_push_behind(rai_queue *queue, rai_job *job);
+void rai_queue_hasten(rai_queue *queue, const rai_model *model);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
 void rai_queues_init(void);
 void rai_queues_subscribe(RedisModuleCtx *ctx);
 
 /* jobs.c */
+void rai_job_answer(rai_job *job); /* has the event loop answer the job's client */
 void rai_job_block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
 /* Sends an execution on its way: to its queue, or to wait for its model. */
 void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *));
@@ -40,6 +46,10 @@ void rai_queue_give_up(rai_job *job); /* it is cancelled: it does not wait any m
 rai_bytes rai_bytes_new(const char *data, size_t length); /* a copy, with a NUL behind it */
 int rai_model_park(rai_model *model, rai_job *job);
 void rai_models_init(void);
+
+/* pause.c */
+void rai_pause_subscribe(RedisModuleCtx *ctx);
+int rai_pause_holds(rai_job *job); /* whether it keeps the job for now (worker) */
 
 /* watchdog.c */
 int rai_watchdog_init(void);

@@ -18,6 +18,7 @@
     MODULE(eventloop, arguments)        \
     MODULE(eventloop, strings)          \
     MODULE(eventloop, keyspace)         \
+    MODULE(eventloop, effects)          \
     MODULE(eventloop, notifications)    \
     MODULE(eventloop, replies)          \
     MODULE(eventloop, tensors)          \

@@ -1,7 +1,7 @@
 /* Jobs: units of work for the workers, and the clients that wait for them.
  *
  * Every blocked client is answered exactly once, because there is exactly one
- * place that unblocks: rai_jobs_complete. A client that disconnects, is killed
+ * place that unblocks: rai_job_answer. A client that disconnects, is killed
  * or is unblocked meanwhile only marks its job as cancelled; the worker still
  * completes it, Redis then finds the client gone, and the job is freed. */
 #include <string.h>
@@ -163,12 +163,20 @@ void rai_job_spawn(rai_job *job, rai_queue *queue) {
     rai_queue_push(queue, job);
 }
 
+void rai_job_spawn_behind(rai_job *job, rai_queue *queue) {
+    rai_queue_push_behind(queue, job);
+}
+
 void rai_job_run_in_place(rai_job *job, rai_queue *queue) {
     job->in_place = 1;
     rai_queue_push(queue, job);
     pthread_mutex_lock(&done_lock);
     while (!job->done) pthread_cond_wait(&done_changed, &done_lock);
     pthread_mutex_unlock(&done_lock);
+}
+
+void rai_job_answer(rai_job *job) {
+    RedisModule_UnblockClient(job->client, job);
 }
 
 void rai_jobs_complete(rai_job **jobs, int64_t count) {
@@ -179,7 +187,7 @@ void rai_jobs_complete(rai_job **jobs, int64_t count) {
             rai_dag_job_completed(job);
         } else if (job->client) {
             RedisModule_BlockedClientMeasureTimeEnd(job->client);
-            RedisModule_UnblockClient(job->client, job);
+            if (!rai_pause_holds(job)) rai_job_answer(job);
         } else if (job->in_place) {
             pthread_mutex_lock(&done_lock);
             job->done = 1;

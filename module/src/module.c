@@ -47,6 +47,7 @@ static void subscribe(RedisModuleCtx *ctx) {
     RedisModuleEvent shutdown_event = {REDISMODULE_EVENT_SHUTDOWN, 1};
     RedisModule_SubscribeToServerEvent(ctx, shutdown_event, shutting_down);
     rai_queues_subscribe(ctx);
+    rai_pause_subscribe(ctx);
     rai_hooks.subscribe(ctx);
 }
 
@@ -60,7 +61,10 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     }
     if (RedisModule_IsModuleNameBusy("ai")) return REDISMODULE_ERR;
     RedisModule_SetModuleAttribs(ctx, "ai", rai_version_number(), REDISMODULE_APIVER_1);
-    RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
+    /* While a replica loads a new data set beside the old one, values of both exist: they know nothing of each other.
+     */
+    RedisModule_SetModuleOptions(ctx,
+                                 REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD);
     rai_log_init(ctx);
     rai_models_init();
     rai_queues_init();

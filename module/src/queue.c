@@ -22,8 +22,7 @@
 
 enum {
     MAX_WORKERS = 64,
-    EARLY_HANDOVER = 64, /* jobs that do not wait for the turn's end */
-    REDIS_7 = 0x00070000
+    EARLY_HANDOVER = 64 /* jobs that do not wait for the turn's end */
 };
 
 enum { JOB_WAITING, JOB_BEGUN, JOB_GIVEN_UP }; /* phases of a request, of which it leaves the first once */
@@ -41,7 +40,8 @@ struct rai_queue {
     sleeper *sleepers;
     rai_job *head, *tail;
     rai_job *urgent_head, *urgent_tail;
-    rai_job *soon_head, *soon_tail; /* pushed in this turn; event loop only */
+    rai_job *behind_head, *behind_tail; /* taken one by one, when nothing else is there */
+    rai_job *soon_head, *soon_tail;     /* pushed in this turn; event loop only */
     int64_t soon_count;
     int64_t *cancelled; /* ids of jobs whose client is gone */
     int64_t cancelled_count, cancelled_room;
@@ -154,6 +154,40 @@ void rai_queue_push(rai_queue *queue, rai_job *job) {
     }
 }
 
+void rai_queue_push_behind(rai_queue *queue, rai_job *job) {
+    job->next = NULL;
+    pthread_mutex_lock(&queue->lock);
+    if (queue->behind_tail) {
+        queue->behind_tail->next = job;
+    } else {
+        queue->behind_head = job;
+    }
+    queue->behind_tail = job;
+    need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* Takes the load of a model out of those behind; NULL when it is not there (any more).
+ * Called with the lock held. */
+static rai_job *unlink_load(rai_queue *queue, const rai_model *model) {
+    rai_job *previous = NULL, *job = queue->behind_head;
+    while (job && !(job->kind == RAI_JOB_LOAD && job->model == model)) {
+        previous = job;
+        job = job->next;
+    }
+    if (job == NULL) return NULL;
+    *(previous ? &previous->next : &queue->behind_head) = job->next;
+    if (queue->behind_tail == job) queue->behind_tail = previous;
+    return job;
+}
+
+void rai_queue_hasten(rai_queue *queue, const rai_model *model) {
+    pthread_mutex_lock(&queue->lock);
+    rai_job *job = unlink_load(queue, model);
+    pthread_mutex_unlock(&queue->lock);
+    if (job) rai_queue_push(queue, job);
+}
+
 static void hand_over(rai_queue *queue) {
     rai_job *head = queue->soon_head, *tail = queue->soon_tail;
     if (head == NULL) return;
@@ -250,7 +284,8 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
                        int64_t *cancelled_count, int64_t deadline_us) {
     int64_t taken = 0;
     pthread_mutex_lock(&queue->lock);
-    while (deadline_us > 0 && !queue->head && !queue->urgent_head && !queue->cancelled_count && !queue->look) {
+    while (deadline_us > 0 && !queue->head && !queue->urgent_head && !queue->behind_head && !queue->cancelled_count &&
+           !queue->look) {
         if (!sleep_until(queue, deadline_us)) break;
     }
     queue->look = 0;
@@ -268,6 +303,12 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
         jobs[taken++] = job;
     }
     if (queue->head == NULL) queue->tail = NULL;
+    if (taken == 0 && queue->behind_head) {
+        jobs[taken++] = queue->behind_head;
+        queue->behind_head = queue->behind_head->next;
+        if (queue->behind_head == NULL) queue->behind_tail = NULL;
+        jobs[0]->next = NULL;
+    }
     *cancelled_count = queue->cancelled_count < cancelled_room ? queue->cancelled_count : cancelled_room;
     queue->cancelled_count -= *cancelled_count;
     if (*cancelled_count > 0) {
@@ -402,6 +443,7 @@ double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker) {
  * held back. */
 static void around_sleep(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
     (void)ctx, (void)event, (void)data;
+    rai_replication_paused();
     hold_back = subevent != REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP;
     if (!hold_back) rai_queues_flush();
 }
@@ -411,7 +453,7 @@ void rai_queues_init(void) {
 }
 
 void rai_queues_subscribe(RedisModuleCtx *ctx) {
-    if (RedisModule_GetServerVersion() < REDIS_7) return;
+    if (RedisModule_GetServerVersion() < RAI_REDIS_7) return;
     RedisModuleEvent event = {REDISMODULE_EVENT_EVENTLOOP, 1};
     RedisModule_SubscribeToServerEvent(ctx, event, around_sleep);
 }

@@ -22,6 +22,7 @@ from cython.cimports.core import (
 )
 from cython.cimports.libc.stdio import snprintf
 from cython.cimports.redis_api import (
+    REDISMODULE_CTX_FLAGS_ASYNC_LOADING,
     REDISMODULE_CTX_FLAGS_DENY_BLOCKING,
     REDISMODULE_CTX_FLAGS_LUA,
     REDISMODULE_CTX_FLAGS_MULTI,
@@ -37,6 +38,7 @@ from cython.cimports.redis_api import (
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
+from cython.cimports.redisai_py.eventloop.effects import obstacle
 from cython.cimports.redisai_py.eventloop.keyspace import (
     find_model,
     find_tensor,
@@ -49,7 +51,11 @@ from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.tensors import replicate_tensor, store_tensor
 
 CANNOT_BLOCK = cython.declare(
-    cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
+    cython.int,
+    REDISMODULE_CTX_FLAGS_MULTI
+    | REDISMODULE_CTX_FLAGS_LUA
+    | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
+    | REDISMODULE_CTX_FLAGS_ASYNC_LOADING,
 )
 UNEXPECTED = cython.declare(cython.p_const_char, b"Invalid argument: %s")  # without ERR, as RedisAI sends it
 
@@ -68,11 +74,17 @@ message = cython.declare(cython.char[512])
 
 
 def cannot_wait(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
-    """Whether the client cannot be blocked: in MULTI, in Lua, or called by another module."""
+    """Whether the client cannot be blocked: in MULTI, in Lua, called by another module, or beside a load.
+
+    While a replica loads new data beside the old (repl-diskless-load swapdb), Redis serves readers, but answers no
+    blocked client before the load ends.
+    """
     return (RedisModule_GetContextFlags(ctx) & CANNOT_BLOCK) != 0
 
 
 def reply_with_cannot_wait(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
+    if RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_ASYNC_LOADING:
+        return RedisModule_ReplyWithError(ctx, b"LOADING Redis is loading the dataset in memory")
     return RedisModule_ReplyWithError(ctx, b"ERR Cannot run RedisAI command within a transaction or a LUA script")
 
 
@@ -248,10 +260,14 @@ def finish_execution(
     job: cython.pointer(rai_job),
 ) -> cython.int:
     """Stores a job's outputs under these names, and replies."""
+    error: cython.p_const_char
     if job.error != cython.NULL:
         return RedisModule_ReplyWithError(ctx, job.error)
     if job.timed_out:
         return RedisModule_ReplyWithSimpleString(ctx, b"TIMEDOUT")
+    error = obstacle(ctx, outputs, job.output_count)
+    if error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
     if not store_outputs(ctx, outputs, job):
         return reply_with_wrong_type(ctx)
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")

@@ -1,7 +1,7 @@
 """AI.INFO and the sections of INFO. Source of the rules: spec/config-info.md, sections 3 and 4.
 
-The INFO callback also runs while Redis writes a crash report: it reads counters,
-takes no lock and allocates nothing.
+The INFO callback also runs while Redis writes a crash report: it reads counters, waits
+for no lock then, and allocates nothing.
 """
 
 import cython
@@ -22,6 +22,8 @@ from cython.cimports.core import (
     rai_queue_at,
     rai_queue_name,
     rai_queue_worker_cpu,
+    rai_registry_count,
+    rai_state_counts,
     rai_statistics_reset,
     rai_types,
     rai_version,
@@ -59,6 +61,7 @@ from cython.cimports.redisai_py.eventloop.replies import (
     reply_with_pairs,
     reply_with_text,
 )
+from cython.cimports.redisai_py.eventloop.storing import reply_with_states
 
 LOW_LEVEL_API_VERSION = cython.declare(cython.int, 1)
 RDB_VERSION = cython.declare(cython.int, 4)
@@ -72,18 +75,19 @@ RUSAGE_THREAD = cython.declare(cython.int, 1)  # of Linux; Cython's posix.resour
 @cython.nogil
 @cython.exceptval(check=False)
 def reply_with_versions(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
-    """AI.INFO without a key: the versions of the module, its formats and the loaded backends."""
+    """AI.INFO without a key: versions of the module, its formats and the loaded backends; what is not compiled."""
     backend: cython.int
     loaded: cython.int = 0
     for backend in range(RAI_BACKENDS):
         loaded += rai_backend(backend).loaded != 0
-    reply_with_pairs(ctx, 3 + loaded)
+    reply_with_pairs(ctx, 3 + loaded + 3)
     reply_with_text(ctx, b"Version", rai_version())
     reply_with_number(ctx, b"Low level API Version", LOW_LEVEL_API_VERSION)
     reply_with_number(ctx, b"RDB Encoding version", RDB_VERSION)
     for backend in range(RAI_BACKENDS):
         if rai_backend(backend).loaded:
             reply_with_text(ctx, rai_backend_name(backend), rai_backend(backend).version)
+    reply_with_states(ctx)
     return REDISMODULE_OK
 
 
@@ -226,6 +230,22 @@ def add_cpu(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def add_states(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.bint) -> cython.void:
+    """How many models and scripts are compiled; AI.INFO tells which are not.
+
+    A section of our own, behind those of RedisAI: readers address these by position.
+    """
+    counts: rai_state_counts
+    RedisModule_InfoAddSection(ctx, b"compilation")
+    if rai_registry_count(cython.address(counts), not for_crash_report):
+        RedisModule_InfoAddFieldLongLong(ctx, b"models_ready", counts.ready)
+        RedisModule_InfoAddFieldLongLong(ctx, b"models_loading", counts.loading)
+        RedisModule_InfoAddFieldLongLong(ctx, b"models_failed", counts.failed)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.int) -> cython.void:
     """The five sections of RedisAI, in its order, and ours."""
     RedisModule_InfoAddSection(ctx, b"versions")
@@ -244,6 +264,7 @@ def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.i
     RedisModule_InfoAddFieldLongLong(ctx, b"backend_memory_limit", rai_config().backend_memory_limit_mb)
     add_backends(ctx)
     add_cpu(ctx)
+    add_states(ctx, for_crash_report)
     add_load(ctx, for_crash_report)
 
 

@@ -26,6 +26,7 @@ from cython.cimports.core import (
     rai_model_set_names,
     rai_model_set_tag,
     rai_names,
+    rai_names_add,
     rai_names_free,
     rai_names_new,
     rai_names_set,
@@ -80,8 +81,6 @@ from cython.cimports.redisai_py.eventloop.storing import load_in_background
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_strings
 from cython.cimports.redisai_py.eventloop.tensor_type import register_tensor_type
 
-MOST_NAMES = cython.declare(uint64_t, 1 << 20)
-MOST_CHUNKS = cython.declare(uint64_t, 1 << 20)
 DIGEST_STEP = cython.declare(cython.size_t, 1 << 20)
 LARGE_VALUE = cython.declare(cython.size_t, 1 << 16)  # bytes that count as one step of freeing
 
@@ -134,9 +133,9 @@ def load_names(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_names):
     text: cython.p_char
     i: uint64_t
     names: cython.pointer(rai_names)
-    if RedisModule_IsIOError(io) or count > MOST_NAMES:
+    if RedisModule_IsIOError(io):
         return cython.NULL
-    names = rai_names_new(count)
+    names = rai_names_new(0)
     for i in range(count):
         text = RedisModule_LoadStringBuffer(io, cython.address(length))
         if RedisModule_IsIOError(io) or text == cython.NULL:
@@ -145,7 +144,7 @@ def load_names(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_names):
             return cython.NULL
         if length > 0 and text[length - 1] == 0:
             length -= 1
-        rai_names_set(names, i, text, length)
+        rai_names_add(names, text, length)
         RedisModule_Free(text)
     return names
 
@@ -181,9 +180,9 @@ def load_chunks(
         total = RedisModule_LoadUnsigned(io)
         count = RedisModule_LoadUnsigned(io)
         # Every chunk but the last has bytes, so there are no more chunks than bytes and one.
-        if RedisModule_IsIOError(io) or count > MOST_CHUNKS or total > INT64_MAX or count > total + 1:
+        if RedisModule_IsIOError(io) or total > INT64_MAX or count > total + 1:
             return False
-    model.blob = rai_blob_new(count)
+    model.blob = rai_blob_new(0)
     for i in range(count):
         data = RedisModule_LoadStringBuffer(io, cython.address(length))
         if RedisModule_IsIOError(io) or data == cython.NULL:

@@ -10,6 +10,8 @@ loaded in the background. Source of the rules: spec/commands.md, sections 5, 8, 
 import cython
 from cython.cimports.core import (
     RAI_JOB_LOAD,
+    RAI_MODEL_FAILED,
+    RAI_MODEL_LOADING,
     RAI_SCRIPT,
     rai_control_queue,
     rai_job,
@@ -17,7 +19,7 @@ from cython.cimports.core import (
     rai_job_new,
     rai_job_of_context,
     rai_job_run_in_place,
-    rai_job_spawn,
+    rai_job_spawn_behind,
     rai_job_submit,
     rai_model,
     rai_model_release,
@@ -51,6 +53,7 @@ from cython.cimports.redis_api import (
     RedisModule_Replicate,
     RedisModule_ReplicateVerbatim,
     RedisModule_ReplyWithArray,
+    RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithSimpleString,
     RedisModule_ReplyWithString,
@@ -61,8 +64,10 @@ from cython.cimports.redis_api import (
     RedisModuleString,
     RedisModuleType,
 )
+from cython.cimports.redisai_py.eventloop.effects import obstacle
 from cython.cimports.redisai_py.eventloop.keyspace import open_for_writing, reply_with_wrong_type
 from cython.cimports.redisai_py.eventloop.notifications import notify, notify_deleted
+from cython.cimports.redisai_py.eventloop.replies import reply_with_number
 
 IN_PLACE_FLAGS = cython.declare(
     cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
@@ -76,9 +81,12 @@ def is_trusted(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
 
 
 def load_in_background(model: cython.pointer(rai_model)) -> cython.void:
-    """Has a worker create the session of a value that is in the keyspace already."""
+    """Has a worker create the session of a value that is in the keyspace already, when nobody waits for anything else.
+
+    The first execution of the value moves it forward.
+    """
     model.queue = rai_queue_of_device(model.device)
-    rai_job_spawn(rai_job_new(RAI_JOB_LOAD, model, 0, 0), rai_control_queue())
+    rai_job_spawn_behind(rai_job_new(RAI_JOB_LOAD, model, 0, 0), rai_control_queue())
 
 
 @cython.cfunc
@@ -131,6 +139,11 @@ def reply_to_store(
 ) -> cython.int:
     job: cython.pointer(rai_job) = rai_job_of_context(ctx)
     add_latency(job)
+    error: cython.p_const_char = cython.NULL
+    if job.error == cython.NULL:
+        error = obstacle(ctx, argv + 1, 1)
+    if error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
     return publish(ctx, argv, argc, job.model, job.error)
 
 
@@ -220,3 +233,57 @@ def scan(ctx: cython.pointer(RedisModuleCtx), kind: cython.int) -> cython.int:
         rai_model_release(models[i])
     RedisModule_Free(models)
     return REDISMODULE_OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def move_up(
+    models: cython.pointer(cython.pointer(rai_model)), start: int64_t, count: int64_t, state: cython.int
+) -> int64_t:
+    """Moves the models in a state to ``start`` and on; where they end."""
+    i: int64_t
+    for i in range(start, count):
+        if models[i].state == state:
+            models[start], models[i] = models[i], models[start]
+            start += 1
+    return start
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reply_with_keys(
+    ctx: cython.pointer(RedisModuleCtx),
+    name: cython.p_const_char,
+    models: cython.pointer(cython.pointer(rai_model)),
+    start: int64_t,
+    end: int64_t,
+) -> cython.void:
+    i: int64_t
+    RedisModule_ReplyWithCString(ctx, name)
+    RedisModule_ReplyWithArray(ctx, end - start)
+    for i in range(start, end):
+        RedisModule_ReplyWithString(ctx, models[i].key)
+
+
+def reply_with_states(ctx: cython.pointer(RedisModuleCtx)) -> cython.void:
+    """Six elements: how many models and scripts of the selected database are compiled, and which are not (yet)."""
+    count: int64_t = 0
+    found: int64_t = 0
+    loading: int64_t
+    failed: int64_t
+    i: int64_t
+    models: cython.pointer(cython.pointer(rai_model)) = rai_registry_snapshot(cython.address(count))
+    for i in range(count):
+        if is_in_keyspace(ctx, models[i]):
+            models[found], models[i] = models[i], models[found]
+            found += 1
+    loading = move_up(models, 0, found, RAI_MODEL_LOADING)
+    failed = move_up(models, loading, found, RAI_MODEL_FAILED)
+    reply_with_number(ctx, b"Models ready", found - failed)
+    reply_with_keys(ctx, b"Models loading", models, 0, loading)
+    reply_with_keys(ctx, b"Models failed", models, loading, failed)
+    for i in range(count):
+        rai_model_release(models[i])
+    RedisModule_Free(models)

@@ -40,6 +40,7 @@ from cython.cimports.redis_api import (
     RedisModule_LoadStringBuffer,
     RedisModule_LoadUnsigned,
     RedisModule_LogIOError,
+    RedisModule_Realloc,
     RedisModule_SaveSigned,
     RedisModule_SaveStringBuffer,
     RedisModule_SaveUnsigned,
@@ -99,8 +100,10 @@ def load_dims(io: cython.pointer(RedisModuleIO), ndim: uint64_t) -> cython.point
     dims: cython.pointer(int64_t)
     if RedisModule_IsIOError(io) or ndim > MOST_DIMS:
         return cython.NULL
-    dims = cython.cast(cython.pointer(int64_t), RedisModule_Alloc((ndim + 1) * cython.sizeof(int64_t)))
+    dims = cython.cast(cython.pointer(int64_t), RedisModule_Alloc(cython.sizeof(int64_t)))
     for i in range(ndim):
+        if i > 0 and i & (i - 1) == 0:  # the room doubles: what is claimed costs nothing before it is there
+            dims = cython.cast(cython.pointer(int64_t), RedisModule_Realloc(dims, 2 * i * cython.sizeof(int64_t)))
         dims[i] = RedisModule_LoadSigned(io)
         if RedisModule_IsIOError(io) or dims[i] < 0:
             RedisModule_Free(dims)

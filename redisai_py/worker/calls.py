@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EACCES
+from errno import EACCES, EROFS
 from typing import Any
 
 from redisai_py.backend import BackendError, Call, Outputs, Reply, Run
@@ -19,6 +19,8 @@ from .errors import forget_frames
 
 ERROR = "Redis command returned an error: "
 NO_PERMISSION = "NOPERM this user has no permissions to run the command, or scripts may not run it"
+READ_ONLY = "READONLY You can't write against a read only replica."
+REFUSALS = {EACCES: NO_PERMISSION, EROFS: READ_ONLY}
 LOAD_POLL = 0.001  # seconds
 
 
@@ -45,7 +47,7 @@ class Redis:
         )
         error_number = ffi.errno
         if protocol == ffi.NULL:
-            raise CommandError(NO_PERMISSION if error_number == EACCES else os.strerror(error_number))
+            raise CommandError(REFUSALS.get(error_number) or os.strerror(error_number))
         try:
             reply, _ = parse(ffi.buffer(protocol, length[0])[:], 0)
         finally:
@@ -99,6 +101,8 @@ def struct_of(call: Any) -> Any:
 
 def loaded_session(model: Any) -> Any:
     """The session of a model; waits for one that is still being loaded. Raises BackendError if that failed."""
+    if model.state == lib.RAI_MODEL_LOADING:
+        lib.rai_model_wanted(model)
     while model.state == lib.RAI_MODEL_LOADING:
         time.sleep(LOAD_POLL)
     if model.state == lib.RAI_MODEL_FAILED:

@@ -63,6 +63,8 @@ def load_model(job: Any) -> None:
     try:
         if job.cancelled:
             raise BackendError("ERR the client is gone")
+        if job.client == ffi.NULL and not job.in_place and model.refcount == 1:
+            raise BackendError("ERR the model was deleted")  # only the job still knows it
         loaded = create(model)
     except BaseException as error:
         text = could_not_load(error) if isinstance(error, backends.BackendLoadError) else error_text(error)

@@ -45,6 +45,9 @@ TURN = 2e-3
 SMOOTHING = 0.2
 """Weight of the newest run in the moving average of a model's run time."""
 
+SOLITARY = 8
+"""Requests in a row that found nothing running or waiting: one client, who sees the time of a single run."""
+
 FIT_SMOOTHING = 0.02
 """The same for the fit of run time against rows, which needs runs of several sizes."""
 
@@ -155,6 +158,7 @@ class Scheduler(Generic[R]):
         self._deadlines: list[tuple[float, int]] = []  # heap of (deadline, id)
         self._open: dict[int, R] = {}  # by id: waiting, not yet handed out
         self._running = 0  # batches
+        self._solitary = 0  # requests since the last one that did not come alone
 
     def __len__(self) -> int:
         """The number of requests that wait."""
@@ -162,6 +166,7 @@ class Scheduler(Generic[R]):
 
     def push(self, request: R) -> None:
         """Adds a request at the end of its model's queue."""
+        self._solitary = 0 if self._running > 0 or self._open else self._solitary + 1
         line = request.model.line
         if line is None:
             line = request.model.line = _Line()
@@ -212,8 +217,12 @@ class Scheduler(Generic[R]):
         return None
 
     def leaves_cores_idle(self) -> bool:
-        """Whether one batch runs and nothing waits."""
-        return self._running == 1 and not self._open
+        """Whether one batch runs, nothing waits, and that has been so for a while.
+
+        Among several clients there is always a moment in which one is alone; a run
+        that then takes all cores is in the way of the next one.
+        """
+        return self._running == 1 and not self._open and self._solitary >= SOLITARY
 
     def wake_at(self) -> float:
         """When ``next`` or ``expired`` may have something new although nothing was pushed or finished."""

@@ -162,13 +162,14 @@ def ai_sections(wire: Wire, section: str) -> dict[str, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("section", ["modules", "everything", "ai"])
-def test_info_has_redisais_five_sections_first(wire: Wire, section: str) -> None:
-    assert list(ai_sections(wire, section))[:5] == [
+def test_info_has_the_five_sections_of_redisai_first_and_then_ours(wire: Wire, section: str) -> None:
+    assert list(ai_sections(wire, section))[:6] == [
         "ai_versions",
         "ai_git",
         "ai_load_time_configs",
         "ai_backends_info",
         "ai_cpu",
+        "ai_compilation",
     ]
 
 

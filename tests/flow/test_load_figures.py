@@ -38,7 +38,7 @@ def fields(server: Server, line: str) -> dict[str, str]:
 
 def test_sections_come_behind_redisais(server: Server, wire: Wire) -> None:
     sections = [line for line in wire("INFO", "ai").decode().splitlines() if line.startswith("# ")]
-    assert sections[5:9] == ["# ai_queues", "# ai_backends", "# ai_models", "# ai_scripts"]
+    assert sections[5:10] == ["# ai_compilation", "# ai_queues", "# ai_backends", "# ai_models", "# ai_scripts"]
 
 
 def test_a_queue_counts_requests_and_runs(server: Server, wire: Wire) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redisai_py.worker.scheduler import SHORT, TURN, Batch, Scheduler
+from redisai_py.worker.scheduler import SHORT, SOLITARY, TURN, Batch, Scheduler
 
 
 @dataclass(eq=False)
@@ -93,6 +93,36 @@ def test_a_short_model_keeps_one_worker_and_a_long_one_gets_all() -> None:
         while scheduler.next(0.0) is not None:
             running += 1
         assert running == expected
+
+
+def test_cores_are_left_idle_by_a_client_that_has_been_alone_for_a_while() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    model = Model()
+    said = []
+    for _ in range(SOLITARY):
+        scheduler.push(Request(0, model))
+        batch = scheduler.next(0.0)
+        assert batch is not None
+        said.append(scheduler.leaves_cores_idle())
+        scheduler.finished(batch, 1.0, 1)
+    assert said == [False] * (SOLITARY - 1) + [True]
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_second_client_ends_that(is_running: bool) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    model = Model()
+    for _ in range(SOLITARY):
+        measured(scheduler, model, 1.0)
+    scheduler.push(Request(0, model))
+    if is_running:
+        scheduler.next(0.0)
+    scheduler.push(Request(1, model))
+    while (batch := scheduler.next(0.0)) is not None:
+        scheduler.finished(batch, 1.0, 1)
+    scheduler.push(Request(2, model))
+    assert scheduler.next(0.0) is not None
+    assert not scheduler.leaves_cores_idle()
 
 
 def test_a_batch_is_never_larger_than_batchsize() -> None:
