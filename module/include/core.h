@@ -24,6 +24,10 @@ typedef enum rai_dtype {
     RAI_UINT16,
     RAI_BOOL,
     RAI_STRING,
+    RAI_FLOAT16, /* from here on: unknown to RedisAI */
+    RAI_BFLOAT16,
+    RAI_UINT32,
+    RAI_UINT64,
     RAI_DTYPES
 } rai_dtype;
 
@@ -51,6 +55,11 @@ int64_t rai_tensor_count(int32_t dtype, int32_t ndim, const int64_t *dims);
 rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int64_t byte_length, int zeroed);
 /* Finds the elements of a STRING tensor's data. 0: their number is wrong. */
 int rai_tensor_index_strings(rai_tensor *tensor);
+/* FLOAT16 and BFLOAT16 (halves.c). */
+uint16_t rai_half_from_double(double number); /* rounds to nearest even; too large: infinity */
+double rai_half_to_double(uint16_t bits);
+uint16_t rai_bfloat_from_double(double number);
+double rai_bfloat_to_double(uint16_t bits);
 /* 1 when all bytes of BOOL data are 0 or 1. */
 int rai_bool_data_valid(const char *data, size_t length);
 rai_tensor *rai_tensor_retain(rai_tensor *tensor);

@@ -146,7 +146,7 @@ COMMANDS = (
         "ai.modelalias",
         "modelalias",
         (*WRITE_OOM, "getkeys-api"),
-        (2, 2, 1),
+        (2, 3, 1),
         "Has a key stand for a model, wherever a model's key is expected.",
         "<SET alias key | GET alias | DEL alias>",
         "O(1)",

@@ -302,6 +302,7 @@ FUNCTIONS = (
     Function("int", "ReplyWithLongLong", "RedisModuleCtx *ctx, long long value"),
     Function("int", "ReplyWithDouble", "RedisModuleCtx *ctx, double value"),
     Function("int", "ReplyWithArray", "RedisModuleCtx *ctx, long length"),
+    Function("int", "ReplyWithBigNumber", "RedisModuleCtx *ctx, const char *number, size_t length", "7.0"),
     Function("int", "ReplyWithMap", "RedisModuleCtx *ctx, long length", "7.0"),
     Function("int", "ReplyWithStringBuffer", "RedisModuleCtx *ctx, const char *data, size_t length"),
     Function("int", "ReplyWithCString", "RedisModuleCtx *ctx, const char *text"),
