@@ -27,7 +27,7 @@ PAGE = ROOT / "docs/durability.md"
 BEGIN, END = "<!-- table: tests/tools/durability.py -->", "<!-- end of table -->"
 
 FILES = {
-    "AOF": ["test_aof.py", "test_persistence.py", "test_crash.py", "test_under_load.py"],
+    "AOF": ["test_aof.py", "test_persistence.py", "test_crash.py"],
     "replica": ["test_replication.py", "test_resync.py", "test_failover.py", "test_sentinel.py"],
     "cluster": ["test_cluster.py"],
 }
