@@ -135,7 +135,12 @@ Outputs = list[Any]
 
 
 class Session(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    It may have an attribute ``memory``: the bytes that it holds besides the model's blob, as far as they are
+    known; MEMORY USAGE of its key counts them. It may have ``declared_inputs``, for WARMUP: for each input the
+    name of its dtype (None: tensors have no such dtype) and its dims, None or less than 1 where they are not known.
+    """
 
     inputs: Sequence[str]
     """The model's input names, in the order in which tensors are given."""
@@ -148,6 +153,10 @@ class Session(Protocol):
         run raised: one request's error does not fail the others. None stands for
         an output that is not a tensor.
         """
+
+    # A session may also have ``execute_natively(requests, merged, run)``, which is then called
+    # instead: it hands the requests to ``redisai_py.worker.native.run_requests`` with the
+    # address of a ``rai_runner`` (module/include/core.h).
 
     def close(self) -> None:
         """Called once, after the last run."""
@@ -169,6 +178,33 @@ class Backend(Protocol):
         Its ``execute`` gets a list of calls, and it has no names of inputs and outputs,
         but ``functions``: the names of the script's functions.
         """
+
+
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+"""What numpy, which has no bfloat16, sees of BFLOAT16 tensors, and how a backend returns them.
+
+``array.view(np.uint16)`` has the bits. Arrays of ml_dtypes' bfloat16 are results, too.
+"""
+
+_NUMPY_TYPES: dict[str, Any] = {
+    "FLOAT": np.float32,
+    "DOUBLE": np.float64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "BOOL": np.bool_,
+    "STRING": np.object_,
+    "FLOAT16": np.float16,
+    "BFLOAT16": BFLOAT16,
+}
+
+DTYPES: dict[np.dtype[Any], str] = {np.dtype(kind): name for name, kind in _NUMPY_TYPES.items()}
+"""The names of the dtypes that arrays have."""
 
 
 def as_array(tensor: Any) -> np.ndarray[Any, Any]:

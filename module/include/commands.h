@@ -5,7 +5,7 @@
 #include "command_table.h"
 #include "redis_api.h"
 
-#define RAI_DECLARE_HANDLER(handler, name, flags, first, last, step) RedisModuleCmdFunc handler;
+#define RAI_DECLARE_HANDLER(handler, name, flags, first, last, step, categories) RedisModuleCmdFunc handler;
 typedef struct rai_command_handlers {
     COMMAND_TABLE(RAI_DECLARE_HANDLER)
 } rai_command_handlers;
@@ -17,6 +17,7 @@ extern rai_command_handlers rai_handlers;
 typedef struct rai_load_hooks {
     int (*register_types)(RedisModuleCtx *ctx);
     int (*register_info)(RedisModuleCtx *ctx);
+    int (*subscribe)(RedisModuleCtx *ctx);
     int (*load_arguments)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *module_dir);
 } rai_load_hooks;
 

@@ -24,6 +24,10 @@ typedef enum rai_dtype {
     RAI_UINT16,
     RAI_BOOL,
     RAI_STRING,
+    RAI_FLOAT16, /* from here on: unknown to RedisAI */
+    RAI_BFLOAT16,
+    RAI_UINT32,
+    RAI_UINT64,
     RAI_DTYPES
 } rai_dtype;
 
@@ -51,11 +55,18 @@ int64_t rai_tensor_count(int32_t dtype, int32_t ndim, const int64_t *dims);
 rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int64_t byte_length, int zeroed);
 /* Finds the elements of a STRING tensor's data. 0: their number is wrong. */
 int rai_tensor_index_strings(rai_tensor *tensor);
+/* FLOAT16 and BFLOAT16 (halves.c). */
+uint16_t rai_half_from_double(double number); /* rounds to nearest even; too large: infinity */
+double rai_half_to_double(uint16_t bits);
+uint16_t rai_bfloat_from_double(double number);
+double rai_bfloat_to_double(uint16_t bits);
 /* 1 when all bytes of BOOL data are 0 or 1. */
 int rai_bool_data_valid(const char *data, size_t length);
 rai_tensor *rai_tensor_retain(rai_tensor *tensor);
 void rai_tensor_release(rai_tensor *tensor);
 size_t rai_tensor_memory(const rai_tensor *tensor);
+/* Where Redis moved a tensor that only the keyspace holds, or NULL (event loop). */
+rai_tensor *rai_tensor_defrag(RedisModuleDefragCtx *ctx, rai_tensor *tensor);
 int64_t rai_live_tensors(void);
 
 /* ---- models and scripts (model.c) ---------------------------------------- */
@@ -101,9 +112,24 @@ typedef struct rai_statistics {
     int64_t samples;
 } rai_statistics;
 
+/* How long the requests of a model waited and ran; histogram.c. */
+typedef struct rai_latency rai_latency;
+
 typedef struct rai_job rai_job;
 typedef struct rai_queue rai_queue;
 typedef struct rai_dag rai_dag;
+typedef struct rai_runner rai_runner;
+
+/* What is known of a model's run time, by which it may be run on the event loop (runner.c). */
+typedef struct rai_pace {
+    rai_runner *at_once; /* takes less time than a worker costs; NULL: does not, as far as is known */
+    int64_t bytes;       /* of all inputs, up to which that has been seen */
+    int64_t average_ns;  /* of the runs on the event loop, which alone writes it */
+    int32_t failures;    /* times that it was too slow there */
+    int64_t seen;        /* runs on workers since it was last judged by them */
+    int64_t seen_ns;     /* that they took together */
+    int64_t seen_bytes;  /* of inputs, that each of them had at least */
+} rai_pace;
 
 typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
 
@@ -123,12 +149,16 @@ typedef struct rai_model {
     int64_t batch_size;
     int64_t min_batch_size;
     int64_t min_batch_timeout_ms;
+    int64_t warmup; /* runs before it is ready */
     rai_names *inputs;
     rai_names *outputs;
     rai_names *retired[2]; /* names that readers may still see, kept until the end */
     rai_blob *blob;
     rai_queue *queue;
+    int64_t session_memory; /* bytes of the session, as far as its framework tells; 0: unknown */
     rai_statistics statistics;
+    rai_latency *latency;
+    rai_pace pace;
     void *session;
     char *error;
     rai_job *waiting;       /* executions that wait for state to leave LOADING */
@@ -163,10 +193,32 @@ void rai_model_release(rai_model *model);
 /* The free method of the value types (event loop, or Redis' lazy-free thread). */
 void rai_model_free_value(rai_model *model);
 size_t rai_model_memory(const rai_model *model);
+/* Lets Redis move the blob of a model that only the keyspace holds (event loop). */
+void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model);
 int64_t rai_live_models(void);
-void rai_statistics_reset(rai_statistics *statistics);
+void rai_statistics_reset(rai_model *model);
 /* Called by workers when a run ended: one call, its duration, its samples. */
 void rai_statistics_add(rai_model *model, int failed, int64_t duration_us, int64_t samples);
+
+typedef enum rai_phase { RAI_PHASE_QUEUE, RAI_PHASE_RUN, RAI_PHASES } rai_phase;
+
+/* What is shown of a phase, in microseconds, with an error of at most 6 %. */
+typedef struct rai_quantiles {
+    int64_t p50;
+    int64_t p99;
+    int64_t p999;
+} rai_quantiles;
+
+/* Counts one request: how long it waited and how long it ran (worker). */
+void rai_latency_add(rai_latency *latency, int64_t queue_us, int64_t run_us);
+/* Counts runs of the session, of which each may serve several requests (worker). */
+void rai_latency_add_runs(rai_latency *latency, int64_t runs);
+int64_t rai_latency_runs(const rai_latency *latency);
+void rai_latency_quantiles(const rai_latency *latency, int32_t phase, rai_quantiles *quantiles);
+
+/* The model that an alias, which is a list of one name, stands for, borrowed, or NULL.
+ * To be called with Redis' lock. */
+rai_model *rai_alias_target(RedisModuleCtx *ctx, const rai_names *alias);
 
 /* The registry of models in the keyspace, by their last known name. */
 void rai_registry_add(rai_model *model, const RedisModuleString *key); /* event loop */
@@ -234,8 +286,12 @@ struct rai_job {
     RedisModuleBlockedClient *client; /* NULL: nobody waits, or the event loop does */
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
-    int64_t enqueued_us;  /* CLOCK_MONOTONIC */
+    int64_t enqueued_us;  /* CLOCK_MONOTONIC; 0: not yet */
+    int64_t ready_us;     /* RAI_JOB_EXECUTE: when nothing but a worker was missing */
+    int64_t begun_us;     /* RAI_JOB_EXECUTE: when its run began; 0: it did not */
+    int32_t phase;        /* queue.c */
     int64_t timeout_ms;   /* 0: none */
+    int32_t urgent;       /* PRIORITY HIGH: it goes before what waits for its device */
     char *error;          /* one line, with its code; NULL: success */
     int32_t first_output; /* position of the first output key in the command */
     int32_t input_count;
@@ -314,12 +370,36 @@ rai_job *rai_dag_new(int32_t ops);
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor);
 /* Adds a slot to the inputs of the operation that is being built. */
 void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot);
-/* Blocks the client until all executions are over, and hands out those that need
- * nothing but what is there. There must be one (event loop). */
-void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* Starts a DAG: hands out the executions that need nothing but what is there, and
+ * blocks the client until all are over. 1: they are over already, since none had to
+ * leave the event loop; then the client is not blocked, and the caller replies and
+ * frees the job (event loop). */
+int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
 /* Whether the tensor is there, as far as the client may know: what was made behind
  * the first failure is not. */
 int rai_dag_has(const rai_dag *dag, int32_t slot);
+
+/* ---- runners: models that need no Python to run (runner.c) ---------------- */
+
+/* What a session may have besides its Python methods. It lives as long as the session. */
+struct rai_runner {
+    /* Runs the model once, in any thread, several at a time, without the GIL: fills
+     * the outputs, which are NULL before, with references for the caller, and returns
+     * NULL; or returns an error's text, which the caller frees with RedisModule_Free.
+     * stop: what a worker's watchdog ends the run by, or NULL. Inputs are not STRING. */
+    char *(*run)(rai_runner *runner, void *stop, rai_tensor **inputs, rai_tensor **outputs);
+    int32_t input_count;
+    int32_t output_count;
+    int32_t predictable; /* the run time follows from the shapes of the inputs */
+    void *state;         /* run's own */
+};
+
+/* Worker: runs the jobs, all of one model, each by itself or, merged, all as one
+ * batch; each gets its outputs or an error. */
+void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged);
+/* Runs the job right here if its model is known to take no longer than handing the
+ * job to a worker would. 0: not so, nothing was done (event loop). */
+int rai_run_at_once(rai_job *job);
 
 /* Whether Redis forbids at the moment that anything is replicated: CLIENT PAUSE, a
  * failover, a shutdown (event loop). From then on, until that is over, completed jobs
@@ -347,6 +427,25 @@ void rai_jobs_complete(rai_job **jobs, int64_t count);
 void rai_model_wanted(rai_model *model);
 /* Worker: publishes a finished load and releases the executions that waited. */
 void rai_model_loaded(rai_model *model, void *session, const char *error, size_t error_length);
+/* Worker: a run begins, with these requests; runs is how often the session is called. */
+void rai_jobs_begin(rai_job **jobs, int64_t count, int64_t runs);
+/* Worker: it got work, and then had to wait for the GIL. */
+void rai_queue_add_gil_wait(rai_queue *queue, int64_t microseconds);
+
+/* What a queue has seen, and what it holds now. */
+typedef struct rai_queue_load {
+    int64_t waiting; /* requests; also those whose model is still loading */
+    int64_t running;
+    int64_t requests; /* that began to run */
+    int64_t at_once;  /* of these, on the event loop */
+    int64_t runs;
+    int64_t gil_wait_us;
+    int64_t workers;
+} rai_queue_load;
+
+void rai_queue_get_load(const rai_queue *queue, rai_queue_load *load);
+/* Whether max_queue_depth requests wait for the model's device already: the error, or NULL (event loop). */
+const char *rai_queue_refusal(const rai_model *model);
 const char *rai_queue_name(const rai_queue *queue);
 void *rai_queue_get_scheduler(rai_queue *queue);
 void rai_queue_set_scheduler(rai_queue *queue, void *scheduler);
@@ -389,7 +488,23 @@ typedef struct rai_settings {
     int64_t model_chunk_size;
     int64_t model_execution_timeout_ms;
     int64_t backend_memory_limit_mb;
+    int64_t max_queue_depth;        /* requests that may wait for a device; 0: any number */
+    int64_t default_batch_delay_us; /* how long a batch of a model without MINBATCHSIZE is collected */
 } rai_settings;
+
+/* A number that can be configured: as a load argument, and, on Redis 7, as a
+ * configuration parameter of the server. */
+typedef struct rai_option {
+    const char *argument;  /* THREADS_PER_QUEUE */
+    const char *parameter; /* threads-per-queue */
+    int64_t least;         /* as a load argument */
+    int64_t most;
+    int32_t can_change; /* at run time */
+    int32_t is_bytes;
+    int64_t *value; /* in the settings */
+} rai_option;
+
+rai_option *rai_option_at(int64_t index); /* NULL: there are no more */
 
 /* BACKENDSPATH, without slashes at its end; set by the event loop, read anywhere. */
 typedef enum rai_limits { RAI_PATH_SIZE = 4096 } rai_limits;
@@ -409,6 +524,7 @@ typedef struct rai_value_types {
     RedisModuleType *tensor;
     RedisModuleType *model;
     RedisModuleType *script;
+    RedisModuleType *alias;
 } rai_value_types;
 
 extern rai_value_types rai_types;

@@ -203,6 +203,9 @@ rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, c
     } else if ((opened = RedisModule_OpenKey(ctx, name, REDISMODULE_READ)) != NULL) {
         if (RedisModule_ModuleTypeGetType(opened) == rai_types.model) {
             model = rai_model_retain(RedisModule_ModuleTypeGetValue(opened));
+        } else if (RedisModule_ModuleTypeGetType(opened) == rai_types.alias) {
+            model = rai_alias_target(ctx, RedisModule_ModuleTypeGetValue(opened));
+            if (model) rai_model_retain(model);
         } else if (RedisModule_KeyType(opened) != REDISMODULE_KEYTYPE_EMPTY) {
             *error = "WRONGTYPE Operation against a key holding the wrong kind of value";
         }

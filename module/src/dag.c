@@ -13,51 +13,79 @@
 
 #include "internal.h"
 
+/* So many short executions may run on the event loop for one command. */
+enum { MOST_AT_ONCE = 8 };
+
 /* An execution that waits for an input. */
 typedef struct edge {
     int32_t waiting; /* operation */
     int32_t next;    /* edge from the same operation; -1: none */
 } edge;
 
+/* What most DAGs need fits in here, and costs no allocations of its own. */
+enum { FEW = 16 };
+
 typedef struct run {
     pthread_mutex_t lock;
     rai_job *owner; /* the job that the client waits for */
     int32_t active; /* executions that were handed out and are not back */
     int32_t stopped;
-    int32_t slot_room, input_room, edge_count, edge_room;
+    int32_t slot_room, need_room, maker_room, input_room, edge_room;
+    int32_t edge_count;
     edge *edges;
     int32_t *needs; /* of each slot, how many inputs, AI.TENSORGETs and PERSISTs still need its tensor */
+    rai_tensor *few_slots[FEW];
+    int32_t few_needs[FEW], few_makers[FEW], few_inputs[FEW];
+    edge few_edges[FEW];
 } run;
 
 static run *run_of(const rai_dag *dag) {
     return dag->run;
 }
 
-/* Room for one more element of an array that doubles. */
-static void *grown(void *array, int32_t count, int32_t *room, size_t size) {
+/* Room for one more element of an array that doubles when its first, fixed one is full. */
+static void *grown(void *array, const void *few, int32_t count, int32_t *room, size_t size) {
     if (count < *room) return array;
-    *room = *room ? *room * 2 : 16;
-    return RedisModule_Realloc(array, (size_t)*room * size);
+    *room *= 2;
+    if (array != few) return RedisModule_Realloc(array, (size_t)*room * size);
+    return memcpy(RedisModule_Alloc((size_t)*room * size), few, (size_t)count * size);
+}
+
+static void free_grown(void *array, const void *few) {
+    if (array != few) RedisModule_Free(array);
 }
 
 rai_job *rai_dag_new(int32_t ops) {
+    struct {
+        rai_dag dag;
+        run state;
+        rai_dag_op ops[];
+    } *block = RedisModule_Alloc(sizeof(*block) + (size_t)ops * sizeof(rai_dag_op));
     rai_job *job = rai_job_new(RAI_JOB_DAG, NULL, 0, 0);
-    rai_dag *dag = job->dag = RedisModule_Calloc(1, sizeof(*dag));
-    run *state = dag->run = RedisModule_Calloc(1, sizeof(*state));
-    pthread_mutex_init(&state->lock, NULL);
+    rai_dag *dag = job->dag = &block->dag;
+    run *state = &block->state;
+    pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
+    memset(block->ops, 0, (size_t)ops * sizeof(*block->ops));
+    for (int32_t i = 0; i < ops; i++) block->ops[i].edge = -1;
+    *dag = (rai_dag){.op_count = ops, .failed = ops, .ops = block->ops, .run = state};
+    dag->slots = state->few_slots;
+    dag->makers = state->few_makers;
+    dag->inputs = state->few_inputs;
+    state->lock = unlocked;
     state->owner = job;
-    dag->op_count = dag->failed = ops;
-    dag->ops = RedisModule_Calloc((size_t)ops, sizeof(*dag->ops));
-    for (int32_t i = 0; i < ops; i++) dag->ops[i].edge = -1;
+    state->active = state->stopped = state->edge_count = 0;
+    state->slot_room = state->need_room = state->maker_room = state->input_room = state->edge_room = FEW;
+    state->edges = state->few_edges;
+    state->needs = state->few_needs;
     return job;
 }
 
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor) {
     run *state = run_of(dag);
-    int32_t room = state->slot_room, same_room = room;
-    dag->slots = grown(dag->slots, dag->slot_count, &room, sizeof(*dag->slots));
-    state->needs = grown(state->needs, dag->slot_count, &same_room, sizeof(*state->needs));
-    dag->makers = grown(dag->makers, dag->slot_count, &state->slot_room, sizeof(*dag->makers));
+    int32_t count = dag->slot_count;
+    dag->slots = grown(dag->slots, state->few_slots, count, &state->slot_room, sizeof(*dag->slots));
+    dag->makers = grown(dag->makers, state->few_makers, count, &state->maker_room, sizeof(*dag->makers));
+    state->needs = grown(state->needs, state->few_needs, count, &state->need_room, sizeof(*state->needs));
     dag->slots[dag->slot_count] = tensor;
     dag->makers[dag->slot_count] = maker;
     state->needs[dag->slot_count] = 0;
@@ -66,12 +94,12 @@ int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor) {
 
 void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot) {
     run *state = run_of(dag);
-    dag->inputs = grown(dag->inputs, dag->input_count, &state->input_room, sizeof(*dag->inputs));
+    dag->inputs = grown(dag->inputs, state->few_inputs, dag->input_count, &state->input_room, sizeof(*dag->inputs));
     dag->inputs[dag->input_count++] = slot;
     state->needs[slot]++;
     int32_t maker = dag->makers[slot];
     if (maker < 0 || dag->ops[maker].kind != RAI_OP_EXECUTE || dag->ops[op].kind != RAI_OP_EXECUTE) return;
-    state->edges = grown(state->edges, state->edge_count, &state->edge_room, sizeof(*state->edges));
+    state->edges = grown(state->edges, state->few_edges, state->edge_count, &state->edge_room, sizeof(*state->edges));
     state->edges[state->edge_count] = (edge){op, dag->ops[maker].edge};
     dag->ops[maker].edge = state->edge_count++;
     dag->ops[op].waits++;
@@ -88,15 +116,13 @@ void rai_dag_free(rai_dag *dag) {
     }
     for (int32_t i = 0; i < dag->slot_count; i++) rai_tensor_release(dag->slots[i]);
     pthread_mutex_destroy(&state->lock);
-    RedisModule_Free(state->edges);
-    RedisModule_Free(state->needs);
-    RedisModule_Free(state);
-    RedisModule_Free(dag->ops);
-    RedisModule_Free(dag->slots);
-    RedisModule_Free(dag->makers);
-    RedisModule_Free(dag->inputs);
+    free_grown(state->edges, state->few_edges);
+    free_grown(state->needs, state->few_needs);
+    free_grown(dag->slots, state->few_slots);
+    free_grown(dag->makers, state->few_makers);
+    free_grown(dag->inputs, state->few_inputs);
     RedisModule_Free(dag->persist);
-    RedisModule_Free(dag);
+    RedisModule_Free(dag); /* and what rai_dag_new allocated with it */
 }
 
 /* Gives an execution its inputs, which are there, and puts it before the others
@@ -127,23 +153,6 @@ static void finish(rai_dag *dag) {
     rai_jobs_complete(&run_of(dag)->owner, 1);
 }
 
-void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
-    rai_dag *dag = job->dag;
-    run *state = run_of(dag);
-    rai_job *ready = NULL;
-    rai_job_block(ctx, job, reply);
-    for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
-    state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
-    for (int32_t i = dag->op_count - 1; i >= 0; i--) {
-        if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
-    }
-    start(ready, rai_queue_push_soon);
-    pthread_mutex_lock(&state->lock);
-    int over = --state->active == 0;
-    pthread_mutex_unlock(&state->lock);
-    if (over) finish(dag);
-}
-
 /* Takes what has not begun yet, and does not count any more, out of the queues.
  * The flag is for those that have not reached their queue: the cancellation may
  * come first. Called with the lock held. */
@@ -152,6 +161,7 @@ static void drop(rai_dag *dag, int32_t after, rai_cancelled why) {
         rai_dag_op *op = &dag->ops[i];
         if (!op->out || op->job->cancelled == RAI_ABANDONED || op->job->cancelled == (int32_t)why) continue;
         __atomic_store_n(&op->job->cancelled, why, __ATOMIC_RELEASE);
+        rai_queue_give_up(op->job);
         if (op->job->model->queue) rai_queue_cancel(op->job->model->queue, op->job->id);
     }
 }
@@ -208,9 +218,10 @@ static rai_job *wake(rai_dag *dag, const rai_dag_op *op) {
     return ready;
 }
 
-void rai_dag_job_completed(rai_job *job) {
+/* Enters what became of an execution; *over when that was the last one that was out.
+ * Returns those that can start now. */
+static rai_job *completed(rai_dag *dag, rai_job *job, int *over) {
     static const char incomplete[] = "ERR Model did not generate the expected number of outputs";
-    rai_dag *dag = job->dag;
     run *state = run_of(dag);
     rai_dag_op *op = &dag->ops[job->op];
     rai_job *ready = NULL;
@@ -229,8 +240,64 @@ void rai_dag_job_completed(rai_job *job) {
         }
     }
     let_go_of_inputs(dag, op);
-    int over = --state->active == 0;
+    *over = --state->active == 0;
     pthread_mutex_unlock(&state->lock);
+    return ready;
+}
+
+void rai_dag_job_completed(rai_job *job) {
+    int over;
+    rai_dag *dag = job->dag;
+    rai_job *ready = completed(dag, job, &over);
     start(ready, rai_queue_push);
     if (over) finish(dag);
+}
+
+/* ---- starting ----------------------------------------------------------- */
+
+/* Puts a list of jobs behind another one. */
+static rai_job *joined(rai_job *first, rai_job *second) {
+    rai_job **end = &first;
+    while (*end) end = &(*end)->next;
+    *end = second;
+    return first;
+}
+
+/* Runs executions that take no longer than a hand-over to a worker would, and those
+ * that thereby become ready, on the event loop. Returns those that have to go. */
+static rai_job *run_short_ones(rai_dag *dag, rai_job *ready) {
+    rai_job *others = NULL, **last = &others;
+    int over, to_go = MOST_AT_ONCE;
+    while (ready) {
+        rai_job *job = ready;
+        ready = job->next;
+        job->next = NULL;
+        if (job->cancelled || (to_go-- > 0 && rai_run_at_once(job))) {
+            ready = joined(completed(dag, job, &over), ready);
+        } else {
+            *last = job;
+            last = &job->next;
+        }
+    }
+    return others;
+}
+
+int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    rai_dag *dag = job->dag;
+    run *state = run_of(dag);
+    rai_job *ready = NULL;
+    for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
+    state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
+    for (int32_t i = dag->op_count - 1; i >= 0; i--) {
+        if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
+    }
+    ready = run_short_ones(dag, ready);
+    if (ready == NULL) return 1;
+    rai_job_block(ctx, job, reply);
+    start(ready, rai_queue_push_soon);
+    pthread_mutex_lock(&state->lock);
+    int over = --state->active == 0;
+    pthread_mutex_unlock(&state->lock);
+    if (over) finish(dag);
+    return 0;
 }

@@ -16,7 +16,8 @@ void rai_queue_push_soon(rai_queue *queue, rai_job *job);
 void rai_queue_push_behind(rai_queue *queue, rai_job *job);
 void rai_queue_hasten(rai_queue *queue, const rai_model *model);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
-int rai_queues_init(RedisModuleCtx *ctx);
+void rai_queues_init(void);
+void rai_queues_subscribe(RedisModuleCtx *ctx);
 
 /* jobs.c */
 void rai_job_answer(rai_job *job); /* has the event loop answer the job's client */
@@ -29,13 +30,25 @@ void rai_dag_free(rai_dag *dag);
 void rai_dag_cancel(rai_dag *dag);        /* the client is gone */
 void rai_dag_job_completed(rai_job *job); /* an execution is over */
 
+/* histogram.c */
+rai_latency *rai_latency_new(void);
+size_t rai_latency_memory(void);
+void rai_latency_reset(rai_latency *latency);
+
+/* queue.c: a request is the queue's from the time when only a worker is missing until it is over. */
+void rai_queue_enter(rai_job *job);
+void rai_queue_leave(rai_job *job);
+/* A request of the model ran on the event loop. */
+void rai_queue_count_at_once(rai_model *model);
+void rai_queue_give_up(rai_job *job); /* it is cancelled: it does not wait any more, or goes on running */
+
 /* model.c */
 rai_bytes rai_bytes_new(const char *data, size_t length); /* a copy, with a NUL behind it */
 int rai_model_park(rai_model *model, rai_job *job);
 void rai_models_init(void);
 
 /* pause.c */
-void rai_pause_init(RedisModuleCtx *ctx);
+void rai_pause_subscribe(RedisModuleCtx *ctx);
 int rai_pause_holds(rai_job *job); /* whether it keeps the job for now (worker) */
 
 /* watchdog.c */

@@ -38,7 +38,7 @@ rai_job *rai_job_new(int32_t kind, rai_model *model, int32_t input_count, int32_
     job->output_count = output_count;
     job->inputs = (rai_tensor **)(job + 1);
     job->outputs = job->inputs + input_count;
-    job->enqueued_us = rai_now_us();
+    if (kind != RAI_JOB_EXECUTE) job->enqueued_us = rai_now_us(); /* those may be over before it matters */
     __atomic_add_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
     return job;
 }
@@ -97,7 +97,10 @@ static void cancel(const RedisModuleBlockedClient *client) {
     while (job && job->client != client) job = job->chain_next;
     if (job == NULL) return;
     __atomic_store_n(&job->cancelled, RAI_ABANDONED, __ATOMIC_RELEASE);
-    if (job->kind == RAI_JOB_EXECUTE && job->model->queue) rai_queue_cancel(job->model->queue, job->id);
+    if (job->kind == RAI_JOB_EXECUTE && job->model->queue) {
+        rai_queue_give_up(job);
+        rai_queue_cancel(job->model->queue, job->id);
+    }
     if (job->kind == RAI_JOB_DAG) rai_dag_cancel(job->dag);
     rai_watchdog_poke();
 }
@@ -141,6 +144,7 @@ void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisMo
 
 void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *)) {
     rai_model *model = job->model;
+    rai_queue_enter(job);
     if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_LOADING && rai_model_park(model, job)) return;
     if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_FAILED) {
         rai_job_fail(job, model->error, strlen(model->error));
@@ -178,6 +182,7 @@ void rai_job_answer(rai_job *job) {
 void rai_jobs_complete(rai_job **jobs, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         rai_job *job = jobs[i];
+        if (job->kind == RAI_JOB_EXECUTE) rai_queue_leave(job);
         if (job->dag && job->kind == RAI_JOB_EXECUTE) {
             rai_dag_job_completed(job);
         } else if (job->client) {

@@ -55,6 +55,7 @@ rai_model *rai_model_new(int32_t kind, int32_t backend, const char *device, size
     model->tag = rai_bytes_new("", 0);
     model->inputs = rai_names_new(0);
     model->outputs = rai_names_new(0);
+    model->latency = rai_latency_new();
     __atomic_add_fetch(&live_models, 1, __ATOMIC_RELAXED);
     return model;
 }
@@ -212,6 +213,7 @@ void rai_model_release(rai_model *model) {
     RedisModule_Free(model->device);
     RedisModule_Free(model->tag.data);
     RedisModule_Free(model->error);
+    RedisModule_Free(model->latency);
     if (model->key) RedisModule_FreeString(NULL, model->key);
     RedisModule_Free(model);
     __atomic_sub_fetch(&live_models, 1, __ATOMIC_RELAXED);
@@ -225,12 +227,33 @@ void rai_model_free_value(rai_model *model) {
 }
 
 size_t rai_model_memory(const rai_model *model) {
-    size_t bytes = sizeof(*model) + model->blob->length + model->tag.length + strlen(model->device);
+    size_t bytes = sizeof(*model) + rai_latency_memory() +
+                   (size_t)__atomic_load_n(&model->session_memory, __ATOMIC_RELAXED) + model->blob->length +
+                   model->tag.length + strlen(model->device);
     const rai_names *lists[] = {model->inputs, model->outputs};
     for (size_t list = 0; list < 2; list++) {
         for (int64_t i = 0; i < lists[list]->count; i++) bytes += sizeof(rai_bytes) + lists[list]->items[i].length + 1;
     }
     return bytes + (size_t)model->blob->chunk_count * sizeof(rai_chunk);
+}
+
+/* While somebody else holds the model or its blob, such as the worker that loads it,
+ * nothing moves. Where Redis moves a string's bytes only, it does not say so. */
+void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model) {
+    rai_blob *blob = model->blob;
+    if (__atomic_load_n(&model->refcount, __ATOMIC_ACQUIRE) != 1) return;
+    if (__atomic_load_n(&blob->refcount, __ATOMIC_ACQUIRE) != 1) return;
+    for (int64_t i = 0; i < blob->chunk_count; i++) {
+        rai_chunk *chunk = &blob->chunks[i];
+        if (chunk->string) {
+            RedisModuleString *moved = RedisModule_DefragRedisModuleString(ctx, chunk->string);
+            if (moved) chunk->string = moved;
+            chunk->data = RedisModule_StringPtrLen(chunk->string, NULL);
+        } else {
+            char *moved = RedisModule_DefragAlloc(ctx, (char *)chunk->data);
+            if (moved) chunk->data = moved;
+        }
+    }
 }
 
 int64_t rai_live_models(void) {
@@ -283,7 +306,9 @@ void rai_model_loaded(rai_model *model, void *session, const char *error, size_t
 
 /* ---- statistics --------------------------------------------------------- */
 
-void rai_statistics_reset(rai_statistics *statistics) {
+void rai_statistics_reset(rai_model *model) {
+    rai_statistics *statistics = &model->statistics;
+    rai_latency_reset(model->latency);
     __atomic_store_n(&statistics->calls, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&statistics->errors, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&statistics->duration_us, 0, __ATOMIC_RELAXED);
@@ -299,6 +324,16 @@ void rai_statistics_add(rai_model *model, int failed, int64_t duration_us, int64
         __atomic_add_fetch(&statistics->duration_us, duration_us, __ATOMIC_RELAXED);
         __atomic_add_fetch(&statistics->samples, samples, __ATOMIC_RELAXED);
     }
+}
+
+rai_model *rai_alias_target(RedisModuleCtx *ctx, const rai_names *alias) {
+    rai_model *model = NULL;
+    RedisModuleString *name = RedisModule_CreateString(ctx, alias->items[0].data, alias->items[0].length);
+    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
+    if (key && RedisModule_ModuleTypeGetType(key) == rai_types.model) model = RedisModule_ModuleTypeGetValue(key);
+    RedisModule_CloseKey(key);
+    RedisModule_FreeString(ctx, name);
+    return model;
 }
 
 /* ---- registry ----------------------------------------------------------- */

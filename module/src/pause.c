@@ -81,7 +81,7 @@ static void cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent,
     rai_replication_paused();
 }
 
-void rai_pause_init(RedisModuleCtx *ctx) {
+void rai_pause_subscribe(RedisModuleCtx *ctx) {
     if (RedisModule_GetServerVersion() >= RAI_REDIS_7) return; /* queue.c looks in every turn */
     RedisModuleEvent event = {REDISMODULE_EVENT_CRON_LOOP, 1};
     RedisModule_SubscribeToServerEvent(ctx, event, cron);

@@ -23,6 +23,7 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.effects import obstacle
 from cython.cimports.redisai_py.eventloop.keyspace import open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.tensors import replicate_tensor, reply_with_tensor, store_tensor
 
 
@@ -47,6 +48,7 @@ def persist_tensors(
         store_tensor(key, dag.slots[dag.persist[i]])
         RedisModule_CloseKey(key)
         replicate_tensor(ctx, names[i], dag.slots[dag.persist[i]])
+        notify(ctx, b"dagexecute", names[i])
     return True
 
 

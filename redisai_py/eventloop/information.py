@@ -43,7 +43,6 @@ from cython.cimports.redis_api import (
     RedisModule_InfoAddFieldLongLong,
     RedisModule_InfoAddSection,
     RedisModule_RegisterInfoFunc,
-    RedisModule_ReplyWithArray,
     RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithSimpleString,
@@ -55,7 +54,13 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word
 from cython.cimports.redisai_py.eventloop.keyspace import find_value
-from cython.cimports.redisai_py.eventloop.replies import reply_with_bytes, reply_with_number, reply_with_text
+from cython.cimports.redisai_py.eventloop.load_figures import add_load, reply_with_latency
+from cython.cimports.redisai_py.eventloop.replies import (
+    reply_with_bytes,
+    reply_with_number,
+    reply_with_pairs,
+    reply_with_text,
+)
 from cython.cimports.redisai_py.eventloop.storing import reply_with_states
 
 LOW_LEVEL_API_VERSION = cython.declare(cython.int, 1)
@@ -75,7 +80,7 @@ def reply_with_versions(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     loaded: cython.int = 0
     for backend in range(RAI_BACKENDS):
         loaded += rai_backend(backend).loaded != 0
-    RedisModule_ReplyWithArray(ctx, 6 + 2 * loaded + 6)
+    reply_with_pairs(ctx, 3 + loaded + 3)
     reply_with_text(ctx, b"Version", rai_version())
     reply_with_number(ctx, b"Low level API Version", LOW_LEVEL_API_VERSION)
     reply_with_number(ctx, b"RDB Encoding version", RDB_VERSION)
@@ -92,7 +97,7 @@ def reply_with_versions(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
 def info(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI.INFO [key [RESETSTAT]]"""
+    """AI.INFO [key [RESETSTAT | LATENCY]]"""
     error: cython.p_const_char = cython.NULL
     model: cython.pointer(rai_model)
     if argc == 1:
@@ -109,9 +114,11 @@ def info(
     if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, b"ERR cannot find run info for key")
     if argc == 3 and is_word(argv[2], b"RESETSTAT"):
-        rai_statistics_reset(cython.address(model.statistics))
+        rai_statistics_reset(model)
         return RedisModule_ReplyWithSimpleString(ctx, b"OK")
-    RedisModule_ReplyWithArray(ctx, 18)
+    if argc == 3 and is_word(argv[2], b"LATENCY"):
+        return reply_with_latency(ctx, model)
+    reply_with_pairs(ctx, 9)
     RedisModule_ReplyWithCString(ctx, b"key")
     RedisModule_ReplyWithString(ctx, argv[1])
     if model.kind == RAI_SCRIPT:
@@ -223,13 +230,13 @@ def add_cpu(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def add_models(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.bint) -> cython.void:
+def add_states(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.bint) -> cython.void:
     """How many models and scripts are compiled; AI.INFO tells which are not.
 
     A section of our own, behind those of RedisAI: readers address these by position.
     """
     counts: rai_state_counts
-    RedisModule_InfoAddSection(ctx, b"models")
+    RedisModule_InfoAddSection(ctx, b"compilation")
     if rai_registry_count(cython.address(counts), not for_crash_report):
         RedisModule_InfoAddFieldLongLong(ctx, b"models_ready", counts.ready)
         RedisModule_InfoAddFieldLongLong(ctx, b"models_loading", counts.loading)
@@ -240,7 +247,7 @@ def add_models(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython
 @cython.nogil
 @cython.exceptval(check=False)
 def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.int) -> cython.void:
-    """The five sections of RedisAI, in its order, and one of our own behind them."""
+    """The five sections of RedisAI, in its order, and ours."""
     RedisModule_InfoAddSection(ctx, b"versions")
     RedisModule_InfoAddFieldCString(ctx, b"RedisAI_version", rai_version())
     RedisModule_InfoAddFieldLongLong(ctx, b"low_level_API_version", LOW_LEVEL_API_VERSION)
@@ -257,7 +264,8 @@ def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.i
     RedisModule_InfoAddFieldLongLong(ctx, b"backend_memory_limit", rai_config().backend_memory_limit_mb)
     add_backends(ctx)
     add_cpu(ctx)
-    add_models(ctx, for_crash_report)
+    add_states(ctx, for_crash_report)
+    add_load(ctx, for_crash_report)
 
 
 @cython.cfunc

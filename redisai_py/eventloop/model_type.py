@@ -19,6 +19,7 @@ from cython.cimports.core import (
     rai_blob_retain,
     rai_blob_slice,
     rai_model,
+    rai_model_defrag,
     rai_model_free_value,
     rai_model_memory,
     rai_model_new,
@@ -65,6 +66,7 @@ from cython.cimports.redis_api import (
     RedisModule_SaveUnsigned,
     RedisModule_SubscribeToKeyspaceEvents,
     RedisModuleCtx,
+    RedisModuleDefragCtx,
     RedisModuleDigest,
     RedisModuleIO,
     RedisModuleKey,
@@ -72,6 +74,7 @@ from cython.cimports.redis_api import (
     RedisModuleType,
     RedisModuleTypeMethods,
 )
+from cython.cimports.redisai_py.eventloop.aliases import register_alias_type
 from cython.cimports.redisai_py.eventloop.script_type import register_script_type
 from cython.cimports.redisai_py.eventloop.stored_models import chunk_at, chunk_count
 from cython.cimports.redisai_py.eventloop.storing import load_in_background
@@ -409,6 +412,18 @@ def copy_model(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def defrag_model(
+    ctx: cython.pointer(RedisModuleDefragCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(cython.p_void),
+) -> cython.int:
+    rai_model_defrag(ctx, cython.cast(cython.pointer(rai_model), value[0]))
+    return 0  # done with this value
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def key_renamed(
     ctx: cython.pointer(RedisModuleCtx),
     class_of_event: cython.int,
@@ -457,21 +472,32 @@ def fill_shared_methods(methods: cython.pointer(RedisModuleTypeMethods)) -> cyth
     methods.free = free_model
     methods.free_effort = model_free_effort
     methods.copy = copy_model
+    methods.defrag = defrag_model
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def register_types(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
-    """Registers the three value types."""
+    """Registers all value types."""
     fill_shared_methods(cython.address(methods))
     methods.rdb_load = load_model
     methods.rdb_save = save_model
     methods.aof_rewrite = rewrite_model
     rai_types.model = RedisModule_CreateDataType(ctx, b"AI__MODEL", ENCODING_VERSION, cython.address(methods))
-    if not register_tensor_type(ctx) or not register_script_type(ctx) or rai_types.model == cython.NULL:
+    if rai_types.model == cython.NULL or not register_tensor_type(ctx) or not register_script_type(ctx):
         return REDISMODULE_ERR
+    if not register_alias_type(ctx):
+        return REDISMODULE_ERR
+    return REDISMODULE_OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def subscribe(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     return RedisModule_SubscribeToKeyspaceEvents(ctx, REDISMODULE_NOTIFY_GENERIC, key_renamed)
 
 
 rai_hooks.register_types = register_types
+rai_hooks.subscribe = subscribe

@@ -24,6 +24,7 @@ from cython.cimports.core import (
     rai_model,
     rai_model_release,
     rai_model_retain,
+    rai_now_us,
     rai_queue_of_device,
     rai_registry_add,
     rai_registry_snapshot,
@@ -43,6 +44,7 @@ from cython.cimports.redis_api import (
     RedisModule_DeleteKey,
     RedisModule_Free,
     RedisModule_GetContextFlags,
+    RedisModule_LatencyAddSample,
     RedisModule_Log,
     RedisModule_ModuleTypeGetType,
     RedisModule_ModuleTypeGetValue,
@@ -64,6 +66,7 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.effects import obstacle
 from cython.cimports.redisai_py.eventloop.keyspace import open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.notifications import notify, notify_deleted
 from cython.cimports.redisai_py.eventloop.replies import reply_with_number
 
 IN_PLACE_FLAGS = cython.declare(
@@ -124,6 +127,7 @@ def publish(
         argv + 1,
         cython.cast(cython.size_t, argc - 1),
     )
+    notify(ctx, b"scriptstore" if model.kind == RAI_SCRIPT else b"modelstore", argv[1])
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
 
 
@@ -134,12 +138,21 @@ def reply_to_store(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     job: cython.pointer(rai_job) = rai_job_of_context(ctx)
+    add_latency(job)
     error: cython.p_const_char = cython.NULL
     if job.error == cython.NULL:
         error = obstacle(ctx, argv + 1, 1)
     if error != cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
     return publish(ctx, argv, argc, job.model, job.error)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def add_latency(job: cython.pointer(rai_job)) -> cython.void:
+    """Tells Redis' latency monitor how long the load took, with what it had to wait for."""
+    RedisModule_LatencyAddSample(b"ai-load", (rai_now_us() - job.enqueued_us) // 1000)
 
 
 def store(
@@ -160,6 +173,7 @@ def store(
     if RedisModule_GetContextFlags(ctx) & IN_PLACE_FLAGS:
         # MULTI, Lua and calls of other modules cannot wait without the event loop.
         rai_job_run_in_place(job, rai_control_queue())
+        add_latency(job)
         publish(ctx, argv, argc, job.model, job.error)
         rai_job_free(job)
     else:
@@ -174,9 +188,12 @@ def delete(
 ) -> cython.int:
     """Deletes a key that holds a value of this type, and replies."""
     key: cython.pointer(RedisModuleKey) = open_for_writing(ctx, name, type)
+    if key == cython.NULL:  # an alias
+        return reply_with_wrong_type(ctx)
     RedisModule_DeleteKey(key)
     RedisModule_CloseKey(key)
     RedisModule_ReplicateVerbatim(ctx)
+    notify_deleted(ctx, b"scriptdel" if type == rai_types.script else b"modeldel", name)
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
 
 

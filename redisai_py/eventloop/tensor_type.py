@@ -15,6 +15,7 @@ from cython.cimports.core import (
     rai_dtype_size,
     rai_tensor,
     rai_tensor_count,
+    rai_tensor_defrag,
     rai_tensor_index_strings,
     rai_tensor_memory,
     rai_tensor_new,
@@ -44,6 +45,7 @@ from cython.cimports.redis_api import (
     RedisModule_SaveStringBuffer,
     RedisModule_SaveUnsigned,
     RedisModuleCtx,
+    RedisModuleDefragCtx,
     RedisModuleDigest,
     RedisModuleIO,
     RedisModuleString,
@@ -53,8 +55,8 @@ from cython.cimports.redisai_py.eventloop.strings import free_strings, new_dims
 
 ENCODING_VERSION = cython.declare(cython.int, 4)
 # The DLPack type codes of each dtype, and its bits; STRING has a code of RedisAI's own.
-CODES = cython.declare(uint64_t[10], [2, 2, 0, 0, 0, 0, 1, 1, 6, 7])
-BITS = cython.declare(uint64_t[10], [32, 64, 8, 16, 32, 64, 8, 16, 8, 8])
+CODES = cython.declare(uint64_t[14], [2, 2, 0, 0, 0, 0, 1, 1, 6, 7, 2, 4, 1, 1])
+BITS = cython.declare(uint64_t[14], [32, 64, 8, 16, 32, 64, 8, 16, 8, 8, 16, 16, 32, 64])
 MOST_DIMS = cython.declare(uint64_t, 1 << 20)
 LARGE_VALUE = cython.declare(cython.size_t, 1 << 16)  # bytes that count as one step of freeing
 
@@ -291,6 +293,20 @@ def copy_tensor(
     return rai_tensor_retain(cython.cast(cython.pointer(rai_tensor), value))
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def defrag_tensor(
+    ctx: cython.pointer(RedisModuleDefragCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(cython.p_void),
+) -> cython.int:
+    moved: cython.pointer(rai_tensor) = rai_tensor_defrag(ctx, cython.cast(cython.pointer(rai_tensor), value[0]))
+    if moved != cython.NULL:
+        value[0] = moved
+    return 0  # done with this value
+
+
 def register_tensor_type(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
     """Registers AI_TENSOR; false when Redis refuses."""
     memset(cython.address(methods), 0, cython.sizeof(methods))
@@ -303,5 +319,6 @@ def register_tensor_type(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
     methods.free = free_tensor
     methods.free_effort = tensor_free_effort
     methods.copy = copy_tensor
+    methods.defrag = defrag_tensor
     rai_types.tensor = RedisModule_CreateDataType(ctx, b"AI_TENSOR", ENCODING_VERSION, cython.address(methods))
     return rai_types.tensor != cython.NULL

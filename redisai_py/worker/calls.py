@@ -13,7 +13,7 @@ from typing import Any
 
 from redisai_py.backend import BackendError, Call, Outputs, Reply, Run
 
-from . import native, watchdog
+from . import native
 from .core import address, ffi, lib, text
 from .errors import forget_frames
 
@@ -85,7 +85,7 @@ class Redis:
 def execute(session: Any, inputs: list[Any], run: Run) -> list[Any]:
     """Runs a model within the script's run, with the whole MODEL_EXECUTION_TIMEOUT of its own."""
     with run.lock:
-        run.deadline = time.monotonic() + watchdog.LIMIT
+        run.deadline = time.monotonic() + native.execution_limit()
     native.arm_watchdog(run.deadline)
     try:
         results: list[Any] = session.execute([inputs], run)
