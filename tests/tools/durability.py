@@ -74,6 +74,18 @@ def run_file(file: Path, server: str) -> dict[str, int]:
     return {"passed": found["tests"] - found["skipped"] - failed, "skipped": found["skipped"], "failed": failed}
 
 
+def noted() -> Counts:
+    counts: Counts = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
+    return counts
+
+
+def note(server: str, file: str, result: dict[str, int]) -> None:
+    """Reads again what is there: another run may be adding to it."""
+    counts = noted()
+    counts.setdefault(server, {})[file] = result
+    COUNTS.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
+
+
 def table(counts: Counts) -> list[str]:
     lines = ["| server | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
     for server in sorted(counts, key=lambda name: [int(part) for part in name.split("-")[1].split(".")]):
@@ -105,7 +117,6 @@ def main() -> int:
     parser.add_argument("--server", action="append", choices=sorted(found))
     parser.add_argument("--kind", action="append", choices=KINDS)
     arguments = parser.parse_args()
-    counts: Counts = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
     failed = 0
     for server in arguments.server or found:
         for kind in arguments.kind or KINDS:
@@ -113,9 +124,8 @@ def main() -> int:
                 result = run_file(file, found[server])
                 print(f"{server} {kind} {file.name}: {result}", flush=True)
                 failed += result["failed"]
-                counts.setdefault(server, {})[file.name] = result
-                COUNTS.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
-    write_page(counts)
+                note(server, file.name, result)
+    write_page(noted())
     return 1 if failed else 0
 
 
