@@ -246,6 +246,7 @@ void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model) {
     for (int64_t i = 0; i < blob->chunk_count; i++) {
         rai_chunk *chunk = &blob->chunks[i];
         if (chunk->string) {
+            if (RedisModule_DefragRedisModuleString == NULL) continue;
             RedisModuleString *moved = RedisModule_DefragRedisModuleString(ctx, chunk->string);
             if (moved) chunk->string = moved;
             chunk->data = RedisModule_StringPtrLen(chunk->string, NULL);
