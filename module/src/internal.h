@@ -37,7 +37,7 @@ void rai_latency_reset(rai_latency *latency);
 
 /* queue.c: a request is the queue's from the time when only a worker is missing until it is over. */
 void rai_queue_enter(rai_job *job);
-void rai_queue_leave(rai_job *job);
+void rai_queue_leave(rai_job **jobs, int64_t count);
 /* A request of the model ran on the event loop. */
 void rai_queue_count_at_once(rai_model *model);
 void rai_queue_give_up(rai_job *job); /* it is cancelled: it does not wait any more, or goes on running */

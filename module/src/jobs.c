@@ -180,9 +180,9 @@ void rai_job_answer(rai_job *job) {
 }
 
 void rai_jobs_complete(rai_job **jobs, int64_t count) {
+    rai_queue_leave(jobs, count);
     for (int64_t i = 0; i < count; i++) {
         rai_job *job = jobs[i];
-        if (job->kind == RAI_JOB_EXECUTE) rai_queue_leave(job);
         if (job->dag && job->kind == RAI_JOB_EXECUTE) {
             rai_dag_job_completed(job);
         } else if (job->client) {

@@ -376,9 +376,23 @@ void rai_queue_give_up(rai_job *job) {
     if (queue && ends_waiting(job, JOB_GIVEN_UP)) __atomic_add_fetch(&queue->given_up, 1, __ATOMIC_RELAXED);
 }
 
-void rai_queue_leave(rai_job *job) {
-    rai_queue_give_up(job);
-    if (job->phase == JOB_BEGUN) __atomic_add_fetch(&job->model->queue->left, 1, __ATOMIC_RELAXED);
+/* Before their clients know: whoever has a reply does not see its request running. */
+void rai_queue_leave(rai_job **jobs, int64_t count) {
+    rai_queue *queue = NULL; /* whose requests are being counted: as a rule all are of one */
+    int64_t left = 0;
+    for (int64_t i = 0; i < count; i++) {
+        rai_job *job = jobs[i];
+        if (job->kind != RAI_JOB_EXECUTE || job->model->queue == NULL) continue;
+        if (job->phase == JOB_WAITING) rai_queue_give_up(job);
+        if (job->phase != JOB_BEGUN) continue;
+        if (job->model->queue != queue && left > 0) {
+            __atomic_add_fetch(&queue->left, left, __ATOMIC_RELAXED);
+            left = 0;
+        }
+        queue = job->model->queue;
+        left++;
+    }
+    if (left > 0) __atomic_add_fetch(&queue->left, left, __ATOMIC_RELAXED);
 }
 
 void rai_jobs_begin(rai_job **jobs, int64_t count, int64_t runs) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,3 +178,14 @@ def test_info_while_workers_count(server: Server, wire: Wire) -> None:
     finally:
         done.set()
         thread.join()
+
+
+def test_the_script_for_redis_exporter(server: Server, wire: Wire) -> None:
+    run(wire)
+    script = (Path(__file__).resolve().parents[2] / "docs" / "redis_exporter.lua").read_text()
+    reply = wire("EVAL", script, 0)
+    values = {name.decode(): float(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}
+    assert values["model|m|calls"] == values["model|m|runs"] == 1
+    of_models = {name.split("|")[2] for name in values if name.startswith("model|")}
+    assert of_models == {"calls", "errors", "runs", *QUANTILES}
+    assert {"queue|CPU|waiting", "queue|CPU|mean_batch", "backend|ONNX|session_memory"} <= set(values)

@@ -76,6 +76,15 @@ def test_ai_config_and_config_are_the_same(redis7: RedisBinary, wire: Wire) -> N
     wire("CONFIG", "SET", "ai.model-chunk-size", DEFAULTS["ai.model-chunk-size"])
 
 
+def test_load_arguments_are_taken(redis_binary: RedisBinary, make_server: Servers) -> None:
+    arguments = ("THREADS_PER_QUEUE", 3, "model_chunk_size", 77, "MAX_QUEUE_DEPTH", 5, "DEFAULT_BATCH_DELAY", 10)
+    server = make_server(*arguments, binary=redis_binary)
+    with server.wire() as wire:
+        assert wire("AI.CONFIG", "GET", "MODEL_CHUNK_SIZE") == 77
+    assert server.info("ai")["ai_threads_per_queue"] == "3"
+    assert "Setting MAX_QUEUE_DEPTH parameter to: 5" in server.log
+
+
 def test_load_arguments_are_the_defaults(redis7: RedisBinary, make_server: Servers) -> None:
     server = make_server("MODEL_CHUNK_SIZE", 500, "THREADS_PER_QUEUE", 2, binary=redis7)
     with server.wire() as wire:
