@@ -190,6 +190,8 @@ void rai_names_free(rai_names *names);
 void rai_model_set_names(rai_model *model, rai_names *inputs, rai_names *outputs);
 rai_model *rai_model_retain(rai_model *model);
 void rai_model_release(rai_model *model);
+/* The free method of the value types (event loop, or Redis' lazy-free thread). */
+void rai_model_free_value(rai_model *model);
 size_t rai_model_memory(const rai_model *model);
 /* Lets Redis move the blob of a model that only the keyspace holds (event loop). */
 void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model);
@@ -284,7 +286,7 @@ struct rai_job {
     RedisModuleBlockedClient *client; /* NULL: nobody waits, or the event loop does */
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
-    int64_t enqueued_us;  /* CLOCK_MONOTONIC */
+    int64_t enqueued_us;  /* CLOCK_MONOTONIC; 0: not yet */
     int64_t ready_us;     /* RAI_JOB_EXECUTE: when nothing but a worker was missing */
     int64_t begun_us;     /* RAI_JOB_EXECUTE: when its run began; 0: it did not */
     int32_t phase;        /* queue.c */
@@ -537,5 +539,8 @@ rai_backend_info *rai_backend(int32_t backend);
 void rai_log(const char *level, const char *text); /* any thread */
 /* Leave through _exit from now on: frameworks' destructors crash under busy threads. */
 void rai_exit_quickly(void);
+/* Around the import of a framework. 0: the server is shutting down, do not begin. */
+int rai_import_begins(void);
+void rai_import_ends(void);
 
 #endif

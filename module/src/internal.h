@@ -62,6 +62,7 @@ int64_t rai_check_runs(int64_t now_us); /* body of the watchdog's turn */
 /* settings.c */
 void rai_log_init(RedisModuleCtx *ctx);
 RedisModuleCtx *rai_detached_context(void);
+void rai_shut_down(void); /* nothing is served any more: prepares the way out */
 
 /* Starts a detached thread of 16 MiB stack that handles no signals but its own crash. 0: done. */
 int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, const char *name);

@@ -38,7 +38,7 @@ rai_job *rai_job_new(int32_t kind, rai_model *model, int32_t input_count, int32_
     job->output_count = output_count;
     job->inputs = (rai_tensor **)(job + 1);
     job->outputs = job->inputs + input_count;
-    job->enqueued_us = rai_now_us();
+    if (kind != RAI_JOB_EXECUTE) job->enqueued_us = rai_now_us(); /* those may be over before it matters */
     __atomic_add_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
     return job;
 }

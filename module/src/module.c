@@ -36,7 +36,7 @@ static int register_commands(RedisModuleCtx *ctx) {
 static void shutting_down(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
     (void)event, (void)subevent, (void)data;
     RedisModule_Log(ctx, "notice", "Clearing resources on shutdown");
-    rai_exit_quickly();
+    rai_shut_down();
 }
 
 static int check_server(RedisModuleCtx *ctx) {

@@ -3,8 +3,8 @@
 The C header and its symbol table, the Cython declarations and the cffi
 declarations are all generated from these tables (see ``generate.py``).
 ``since`` is the Redis version that introduced a function: everything up to
-``REQUIRED_LEVEL`` must resolve when the module loads; newer functions are
-optional and NULL on an older server.
+``REQUIRED_LEVEL`` must resolve when the module loads; newer functions, and the few
+that Valkey lacks, are optional: NULL where they are not.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 
 class Function(NamedTuple):
-    """One ``RedisModule_<name>``: C return type, name, C parameter list, Redis version."""
+    """One ``RedisModule_<name>``: C return type, name, C parameter list, Redis version.
+
+    ``in_redis_only``: Valkey has it under another name, or not at all.
+    """
 
     returns: str
     name: str
     parameters: str
     since: str = "6.2"
+    in_redis_only: bool = False
 
 
 class Callback(NamedTuple):
@@ -186,6 +190,8 @@ CONSTANTS = {
     "REDISMODULE_REPLY_ERROR": 1,
     "REDISMODULE_REPLY_ARRAY": 3,
     "REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET": 1 << 4,
+    "REDISMODULE_EVENT_LOADING": 3,
+    "REDISMODULE_SUBEVENT_LOADING_ENDED": 3,
     "REDISMODULE_EVENT_SHUTDOWN": 5,
     "REDISMODULE_EVENT_CRON_LOOP": 8,
     "REDISMODULE_EVENT_EVENTLOOP": 15,
@@ -346,7 +352,12 @@ FUNCTIONS = (
     Function("void", "DigestAddLongLong", "RedisModuleDigest *digest, long long value"),
     Function("void", "DigestEndSequence", "RedisModuleDigest *digest"),
     Function("void *", "DefragAlloc", "RedisModuleDefragCtx *ctx, void *pointer"),
-    Function("RedisModuleString *", "DefragRedisModuleString", "RedisModuleDefragCtx *ctx, RedisModuleString *string"),
+    Function(
+        "RedisModuleString *",
+        "DefragRedisModuleString",
+        "RedisModuleDefragCtx *ctx, RedisModuleString *string",
+        in_redis_only=True,
+    ),
     # INFO.
     Function("int", "RegisterInfoFunc", "RedisModuleCtx *ctx, RedisModuleInfoFunc callback"),
     Function("int", "InfoAddSection", "RedisModuleInfoCtx *ctx, const char *name"),

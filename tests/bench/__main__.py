@@ -16,6 +16,7 @@ from . import (
     scenarios_frameworks,
     scenarios_latency,
     scenarios_models,
+    scenarios_restart,
     scenarios_tensors,
 )
 from .plan import Plan
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, Callable[[Plan], None]] = {
     "frameworks": scenarios_frameworks.run,
     "dags": scenarios_dags.run,
     "latency": scenarios_latency.run,
+    "restart": scenarios_restart.run,
 }
 
 

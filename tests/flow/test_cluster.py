@@ -20,6 +20,8 @@ from harness.tensors import array_of, blob_of, tensorset
 
 Servers = Callable[..., Server]
 
+pytestmark = pytest.mark.one_server
+
 SCRIPT = """
 def double(tensors: List[Tensor], keys: List[str], args: List[str]):
     redis.execute("INCR", keys[0])
