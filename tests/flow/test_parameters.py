@@ -232,5 +232,6 @@ def test_ai_config_knows_the_new_options(wire: Wire) -> None:
         assert wire("AI.CONFIG", "GET", option) == 0
         assert wire("AI.CONFIG", option, 12) == OK
         assert wire("AI.CONFIG", "GET", option.lower()) == 12
-        assert wire("AI.CONFIG", option, -1) == wire("AI.CONFIG", option, "x") == Error("ERR invalid value for the option")
+        for bad in (-1, "x"):
+            assert wire("AI.CONFIG", option, bad) == Error("ERR invalid value for the option")
         assert wire("AI.CONFIG", option, 0) == OK
