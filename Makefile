@@ -23,7 +23,7 @@ CMAKE_FLAGS = -G Ninja -DCMAKE_MAKE_PROGRAM=$(TOOLS)/ninja -DPython_EXECUTABLE=$
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run build test bench lint format asan clean
+.PHONY: help run build wheel test bench lint format asan clean
 
 help: ## print this list
 	@echo 'usage: make TARGET [PYTHON=python3] [PORT=6379] [EXTRAS="onnx"] [TESTS="tests/unit"] [ARGS="..."]'
@@ -34,6 +34,9 @@ run: build $(foreach extra,$(EXTRAS),$(VENV)/.with-$(extra)) $(VENV)/.redis-serv
 
 build: $(VENV)/.with-build build/build.ninja ## compile the module in place, into redisai_py/
 	@$(TOOLS)/cmake --build build
+
+wheel: $(VENV)/.with-build ## make a wheel with the module inside, and a source distribution, in dist/
+	@PATH=$(TOOLS):$$PATH $(PY) -m build --no-isolation --sdist --wheel --outdir dist .
 
 test: build $(VENV)/.with-test $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
 	@$(PY) -m pytest $(TESTS) $(ARGS)

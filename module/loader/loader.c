@@ -51,49 +51,64 @@ static int find_python(const char *module_dir, char *python) {
     return join(python, directory, "/bin/python" PYTHON_VERSION);
 }
 
-/* The libpython beside the real executable behind `python`, else the system's. */
-static void *open_libpython(const char *python, char *name) {
-    static const char *const places[] = {"/lib/", "/lib64/", "/lib/" PYTHON_MULTIARCH "/"};
-    char base[PATH_MAX];
-    if (realpath(python, base)) {
-        parent(base);
-        parent(base);
-        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-            char directory[PATH_MAX];
-            if (snprintf(directory, sizeof(directory), "%s%s", base, places[i]) >= PATH_MAX) continue;
-            if (join(name, directory, PYTHON_LIBRARY)) return dlopen(name, RTLD_NOW | RTLD_GLOBAL);
-        }
-    }
-    snprintf(name, PATH_MAX, "%s", PYTHON_LIBRARY);
-    return dlopen(name, RTLD_NOW | RTLD_GLOBAL);
-}
-
-/* libpython and the standard library must be of one release. A virtual
- * environment says of which release it is; *stated is empty where none does. */
-static void stated_version(const char *python, char *stated, size_t room) {
-    char path[PATH_MAX], line[256];
+/* What pyvenv.cfg of a virtual environment says of itself; *value is empty where
+ * it says nothing, and outside of virtual environments. */
+static void stated(const char *python, const char *key, char *value, size_t room) {
+    char path[PATH_MAX], line[PATH_MAX + 64];
+    size_t length = strlen(key);
+    value[0] = 0;
     snprintf(path, sizeof(path), "%s", python);
     parent(path);
     parent(path);
-    stated[0] = 0;
     if (strlen(path) + sizeof("/pyvenv.cfg") > sizeof(path)) return;
     FILE *file = fopen(strcat(path, "/pyvenv.cfg"), "r");
     while (file && fgets(line, sizeof(line), file)) {
-        char version[64];
-        if (sscanf(line, "version = %63[0-9.]", version) == 1) snprintf(stated, room, "%s", version);
+        line[strcspn(line, "\r\n")] = 0;
+        if (strncmp(line, key, length) == 0 && strncmp(line + length, " = ", 3) == 0) {
+            snprintf(value, room, "%s", line + length + 3);
+        }
     }
     if (file) fclose(file);
 }
 
+/* The path of the libpython that belongs to executables in `programs`; 0 if there is none. */
+static int find_libpython(const char *programs, char *name) {
+    static const char *const places[] = {"/lib/", "/lib64/", "/lib/" PYTHON_MULTIARCH "/"};
+    char base[PATH_MAX], directory[PATH_MAX];
+    snprintf(base, sizeof(base), "%s", programs);
+    parent(base);
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        if (snprintf(directory, sizeof(directory), "%s%s", base, places[i]) >= PATH_MAX) continue;
+        if (join(name, directory, PYTHON_LIBRARY)) return 1;
+    }
+    return 0;
+}
+
+/* The libpython beside the real executable behind `python`; else beside the one
+ * that the environment was made from, where it holds a copy of that (venv
+ * --copies); else the system's. */
+static void *open_libpython(const char *python, char *name) {
+    char programs[PATH_MAX];
+    if (realpath(python, programs)) {
+        parent(programs);
+        if (find_libpython(programs, name)) return dlopen(name, RTLD_NOW | RTLD_GLOBAL);
+    }
+    stated(python, "home", programs, sizeof(programs));
+    if (programs[0] && find_libpython(programs, name)) return dlopen(name, RTLD_NOW | RTLD_GLOBAL);
+    snprintf(name, PATH_MAX, "%s", PYTHON_LIBRARY);
+    return dlopen(name, RTLD_NOW | RTLD_GLOBAL);
+}
+
+/* libpython and the standard library must be of one release. */
 static int versions_agree(const char *python, void *libpython, char *detail, size_t room) {
     const char *(*get_version)(void) = (const char *(*)(void))dlsym(libpython, "Py_GetVersion");
-    char stated[64];
-    stated_version(python, stated, sizeof(stated));
+    char release[64];
+    stated(python, "version", release, sizeof(release));
     const char *version = get_version ? get_version() : "";
     if (strncmp(version, PYTHON_VERSION ".", strlen(PYTHON_VERSION) + 1) != 0 ||
-        (stated[0] && strncmp(version, stated, strcspn(version, " +rabc")) != 0)) {
+        (release[0] && strncmp(version, release, strcspn(version, " +rabc")) != 0)) {
         snprintf(detail, room, "libpython is %.16s, the environment is of Python %s", version,
-                 stated[0] ? stated : PYTHON_VERSION);
+                 release[0] ? release : PYTHON_VERSION);
         return 0;
     }
     return 1;

@@ -159,7 +159,7 @@ def requirements(groups: list[str]) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     fixed = {"base": project["project"]["dependencies"]}
-    fixed["build"] = [*project["build-system"]["requires"], "cmake>=3.22", "ninja>=1.11"]
+    fixed["build"] = [*project["build-system"]["requires"], "build>=1.2", "cmake>=3.22", "ninja>=1.11"]
     found: list[str] = []
     for group in groups:
         for requirement in fixed[group] if group in fixed else extras[group]:
