@@ -30,14 +30,25 @@ SECONDS_TO_FIRST_PREDICTION = 120
 EVERYDAY_PROGRAMS = ("sh", "base64", "cat")
 
 
-def build(kind: str, directory: Path) -> Path:
-    """What ``make wheel`` puts into dist/, built into another folder."""
-    line = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", str(directory), str(ROOT)]
-    tools = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    result = subprocess.run(line, capture_output=True, text=True, env={**os.environ, **tools})
+def make(directory: Path, *line: str) -> Path:
+    """The one file that a program of this environment writes into a directory."""
+    result = subprocess.run([sys.executable, "-m", *line], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    (built,) = directory.iterdir()
-    return built
+    (made,) = directory.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def source_distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("source")
+    return make(directory, "build", "--no-isolation", "--sdist", "--outdir", str(directory), str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def wheel(source_distribution: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What pip builds of the source distribution, with nothing but what that says it needs."""
+    directory = tmp_path_factory.mktemp("wheel")
+    return make(directory, "pip", "wheel", "--no-deps", "--wheel-dir", str(directory), str(source_distribution))
 
 
 class Environment:
@@ -81,11 +92,6 @@ class Environment:
         finally:
             process.terminate()
             assert process.wait(30) == 0, (directory / "redis.log").read_text()
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("wheel", tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +145,8 @@ def test_pytest_finds_the_fixtures_of_the_wheel(environment: Environment, tmp_pa
     assert "1 passed" in environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
 
 
-def test_the_source_distribution_holds_everything_that_the_build_reads(tmp_path: Path) -> None:
-    with tarfile.open(build("sdist", tmp_path)) as archive:
+def test_the_source_distribution_holds_the_sources_and_nothing_that_was_built(source_distribution: Path) -> None:
+    with tarfile.open(source_distribution) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     trees = ("module/", "redisai_py/", "backends/", "CMakeLists.txt", "pyproject.toml", "README.md", "LICENSE")
