@@ -18,12 +18,12 @@ SETUP := tests/tools/environment.py
 PIP   := $(PY) -m pip --disable-pip-version-check install --quiet
 TOOLS := $(abspath $(VENV)/bin)
 C_FILES = $(shell find module -name '*.[ch]')
-PYTHON_TREES = redisai_py backends tests examples
+PYTHON_TREES = redisai_py backends tests examples docs
 CMAKE_FLAGS = -G Ninja -DCMAKE_MAKE_PROGRAM=$(TOOLS)/ninja -DPython_EXECUTABLE=$(TOOLS)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run build wheel test bench lint format asan clean
+.PHONY: help run build wheel docs test bench lint format asan clean
 
 help: ## print this list
 	@echo 'usage: make TARGET [PYTHON=python3] [PORT=6379] [EXTRAS="onnx"] [TESTS="tests/unit"] [ARGS="..."]'
@@ -37,6 +37,10 @@ build: $(VENV)/.with-build build/build.ninja ## compile the module in place, int
 
 wheel: $(VENV)/.with-build ## make a wheel with the module inside, and a source distribution, in dist/
 	@PATH=$(TOOLS):$$PATH $(PY) -m build --no-isolation --sdist --wheel --outdir dist .
+
+docs: $(VENV)/.with-docs ## build the documentation into site/; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 test: build $(VENV)/.with-test $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
 	@$(PY) -m pytest $(TESTS) $(ARGS)
@@ -63,7 +67,7 @@ asan: $(VENV)/.with-test $(VENV)/.redis-server ## build with AddressSanitizer an
 	  REDISAI_MODULE=$(abspath build-asan/redisai.so) $(PY) -m pytest $(or $(TESTS),tests/flow) $(ARGS)
 
 clean: ## remove everything that was built or installed here
-	rm -rf $(VENV) build build-asan dist redisai_py/*.so redisai_py/backends .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build build-asan dist site redisai_py/*.so redisai_py/backends .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. Stamps lie inside it, so that it and they go together.
