@@ -206,8 +206,12 @@ def load_arguments(
 @cython.nogil
 @cython.exceptval(check=False)
 def is_local(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
+    """Whether the client is on this machine; what scripts call has none, and Valkey must not be asked about it."""
     info: RedisModuleClientInfo
+    flags: cython.int = RedisModule_GetContextFlags(ctx)
     info.version = 1
+    if flags & REDISMODULE_CTX_FLAGS_DENY_BLOCKING and not flags & REDISMODULE_CTX_FLAGS_MULTI:
+        return False
     if RedisModule_GetClientInfoById(cython.address(info), RedisModule_GetClientId(ctx)) != REDISMODULE_OK:
         return False
     if info.flags & REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET:
