@@ -320,7 +320,8 @@ COMMANDS = (
         ("write",),
         NO_KEYS,
         "Reads or changes the module's configuration.",
-        "<LOADBACKEND backend path | BACKENDSPATH path | MODEL_CHUNK_SIZE bytes | GET option>",
+        "<LOADBACKEND backend path | BACKENDSPATH path | MODEL_CHUNK_SIZE bytes | MAX_QUEUE_DEPTH n "
+        "| DEFAULT_BATCH_DELAY n | GET option>",
         "O(1)",
         tips="request_policy:all_nodes",
     ),

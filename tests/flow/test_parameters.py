@@ -225,3 +225,13 @@ def test_a_new_execution_timeout_counts_from_the_next_run(redis7: RedisBinary, m
         put(wire, "turns", np.full((1, 1), models.FOREVER, np.float32))
         assert wire("CONFIG", "SET", "ai.model-execution-timeout", 1000) == OK
         assert isinstance(wire(*EXECUTE, "y"), Error)
+
+
+def test_ai_config_knows_the_new_options(wire: Wire) -> None:
+    for option in ("MAX_QUEUE_DEPTH", "DEFAULT_BATCH_DELAY"):
+        assert wire("AI.CONFIG", "GET", option) == 0
+        assert wire("AI.CONFIG", option, 12) == OK
+        assert wire("AI.CONFIG", "GET", option.lower()) == 12
+        for bad in (-1, "x"):
+            assert wire("AI.CONFIG", option, bad) == Error("ERR invalid value for the option")
+        assert wire("AI.CONFIG", option, 0) == OK
