@@ -39,6 +39,7 @@ typedef struct rai_tensor {
     int64_t *dims;
     int64_t *offsets; /* STRING: byte offset of each element, else NULL */
     char *data;
+    char *replaced; /* STRING: data that another module gave later, in an allocation of its own, else NULL */
 } rai_tensor;
 
 int32_t rai_dtype_from_name(const char *name, size_t length); /* -1: unknown */
@@ -51,6 +52,8 @@ int64_t rai_tensor_count(int32_t dtype, int32_t ndim, const int64_t *dims);
 rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int64_t byte_length, int zeroed);
 /* Finds the elements of a STRING tensor's data. 0: their number is wrong. */
 int rai_tensor_index_strings(rai_tensor *tensor);
+/* Replaces the data of a STRING tensor that nobody else has. 0: the number of elements is wrong. */
+int rai_tensor_set_strings(rai_tensor *tensor, const char *data, size_t length);
 /* 1 when all bytes of BOOL data are 0 or 1. */
 int rai_bool_data_valid(const char *data, size_t length);
 rai_tensor *rai_tensor_retain(rai_tensor *tensor);
@@ -203,10 +206,19 @@ typedef struct rai_call {
     rai_bytes user;      /* Redis 7 */
     uint64_t client_id;  /* Redis 6.2, where it tells the user */
     int32_t full_rights; /* the same: 1 or -1 once it is known whether the user may do everything */
+    int32_t trusted;     /* nobody's rights apply: another module calls, or an event */
 } rai_call;
 
-rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length); /* event loop */
+/* The call of the context's client (event loop). In the module's own context
+ * (rai_detached_context, any thread) it is a trusted one, in database 0. */
+rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length);
+/* The context of the module itself, without a client; used with Redis' lock only. */
+RedisModuleCtx *rai_detached_context(void);
 void rai_call_free(rai_call *call);
+
+/* What a job without a client does when it is complete, on a worker, without the
+ * GIL; the job is the callee's from then on. */
+typedef void (*rai_job_callback)(rai_job *job);
 
 /* A unit of work for a worker. Between push and complete it belongs to the
  * workers; a job with a client is freed on the event loop, after the reply. */
@@ -216,10 +228,13 @@ struct rai_job {
     int32_t kind;
     int32_t cancelled; /* RAI_ABANDONED or RAI_DROPPED: it is not begun any more */
     int32_t timed_out; /* set by a worker: the reply is TIMEDOUT */
-    int32_t in_place;  /* the event loop waits for done */
+    int32_t in_place;  /* a thread waits for done */
     int32_t done;
+    int32_t calls_back; /* completing it calls another module, or us, back: not with the GIL, and not in its caller */
+    rai_job_callback callback; /* NULL: none, or it is part of a DAG, which has one */
+    void *owner;               /* for the callback */
     rai_model *model;
-    RedisModuleBlockedClient *client; /* NULL: nobody waits, or the event loop does */
+    RedisModuleBlockedClient *client; /* NULL: nobody waits, or a thread does */
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
     int64_t enqueued_us;  /* CLOCK_MONOTONIC */
@@ -252,9 +267,14 @@ int64_t rai_now_us(void);
 void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisModuleCmdFunc reply);
 /* Pushes a job that nobody waits for; it is freed when it is complete. */
 void rai_job_spawn(rai_job *job, rai_queue *queue);
-/* Pushes the job and waits for it in place: only where Redis cannot block a
- * client (MULTI, Lua, module load). The caller frees the job (event loop). */
+/* Pushes the job and waits for it in place. On the event loop only where Redis
+ * cannot block a client (MULTI, Lua, module load, calls of other modules). The
+ * caller frees the job. */
 void rai_job_run_in_place(rai_job *job, rai_queue *queue);
+/* The same for an execution, which is not batched, nor counted. */
+void rai_job_execute_in_place(rai_job *job);
+/* Sends an execution, with a callback, on its way. */
+void rai_job_execute(rai_job *job, rai_job_callback callback, void *owner);
 rai_job *rai_job_of_context(RedisModuleCtx *ctx); /* in a reply callback */
 /* Pushes the execution, or, while its model is loading, parks it until the load ends. */
 void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
@@ -294,7 +314,7 @@ struct rai_dag {
     void *run;          /* dag.c */
 };
 
-/* A job with an empty DAG that can hold so many operations (event loop). */
+/* A job with an empty DAG that can hold so many operations. */
 rai_job *rai_dag_new(int32_t ops);
 /* Adds a definition, with a reference that the DAG takes over, or NULL; its slot. */
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor);
@@ -303,11 +323,24 @@ void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot);
 /* Blocks the client until all executions are over, and hands out those that need
  * nothing but what is there. There must be one (event loop). */
 void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* The same for a callback, which is called on a worker; any number of executions. */
+void rai_dag_execute(rai_job *job, rai_job_callback callback, void *owner);
 /* Whether the tensor is there, as far as the client may know: what was made behind
  * the first failure is not. */
 int rai_dag_has(const rai_dag *dag, int32_t slot);
 
-rai_queue *rai_queue_of_device(const char *device); /* creates it; event loop */
+/* One operation of a DAG in the words of AI.DAGEXECUTE, as the event loop's parser
+ * understands it. */
+typedef struct rai_parsed_op {
+    int32_t kind;              /* rai_dag_op_kind */
+    int32_t is_script;         /* of an execution */
+    rai_job *job;              /* of an execution: without inputs */
+    rai_tensor *tensor;        /* of a TENSORSET */
+    const char *error;         /* NULL: none */
+    RedisModuleString **names; /* of inputs, then outputs; of the tensor; the caller gives room for all words */
+} rai_parsed_op;
+
+rai_queue *rai_queue_of_device(const char *device); /* creates it */
 rai_queue *rai_control_queue(void);
 /* Hands over what was pushed in this turn of the event loop (event loop). */
 void rai_queues_flush(void);

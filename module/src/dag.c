@@ -127,21 +127,37 @@ static void finish(rai_dag *dag) {
     rai_jobs_complete(&run_of(dag)->owner, 1);
 }
 
-void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
-    rai_dag *dag = job->dag;
+/* Hands out those executions that need nothing but what is there. 1: the DAG is over already. */
+static int begin(rai_dag *dag, void (*push)(rai_queue *, rai_job *)) {
     run *state = run_of(dag);
     rai_job *ready = NULL;
-    rai_job_block(ctx, job, reply);
     for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
     state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
     for (int32_t i = dag->op_count - 1; i >= 0; i--) {
         if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
     }
-    start(ready, rai_queue_push_soon);
+    start(ready, push);
     pthread_mutex_lock(&state->lock);
     int over = --state->active == 0;
     pthread_mutex_unlock(&state->lock);
-    if (over) finish(dag);
+    return over;
+}
+
+void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    rai_job_block(ctx, job, reply);
+    if (begin(job->dag, rai_queue_push_soon)) finish(job->dag);
+}
+
+void rai_dag_execute(rai_job *job, rai_job_callback callback, void *owner) {
+    rai_dag *dag = job->dag;
+    job->calls_back = 1;
+    job->callback = callback;
+    job->owner = owner;
+    for (int32_t i = 0; i < dag->op_count; i++) {
+        if (dag->ops[i].job) dag->ops[i].job->calls_back = 1;
+    }
+    /* A worker is to call back, not the caller. */
+    if (begin(dag, rai_queue_push)) rai_queue_push(rai_queue_of_device("CPU"), job);
 }
 
 /* Takes what has not begun yet, and does not count any more, out of the queues.

@@ -12,9 +12,18 @@ void rai_queue_push(rai_queue *queue, rai_job *job);
 void rai_queue_push_soon(rai_queue *queue, rai_job *job);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
 int rai_queues_init(RedisModuleCtx *ctx);
+/* Around callbacks. A worker that stays long in one, or waits in it for another
+ * job, is replaced meanwhile, beyond the queue's limit. Elsewhere these do nothing. */
+void rai_callbacks_begin(void);
+void rai_callbacks_end(void);
+void rai_callback_waits(void);
+/* Replaces the workers that have been in callbacks for long; when to look again. */
+int64_t rai_check_callbacks(int64_t now_us);
 
 /* jobs.c */
 void rai_job_block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* Answers a job that failed without a run; if it calls back, on a worker. */
+void rai_job_refuse(rai_job *job);
 /* Sends an execution on its way: to its queue, or to wait for its model. */
 void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *));
 
@@ -36,9 +45,11 @@ int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const cha
 void rai_serve_queue(rai_queue *queue); /* body of a worker thread */
 int64_t rai_check_runs(int64_t now_us); /* body of the watchdog's turn */
 
+/* shared_api.c */
+int rai_shared_api_export(RedisModuleCtx *ctx);
+
 /* settings.c */
 void rai_log_init(RedisModuleCtx *ctx);
-RedisModuleCtx *rai_detached_context(void);
 
 /* Starts a detached thread of 16 MiB stack that handles no signals but its own crash. 0: done. */
 int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, const char *name);

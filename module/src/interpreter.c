@@ -31,6 +31,7 @@
     MODULE(eventloop, dag_operations)   \
     MODULE(eventloop, dag_replies)      \
     MODULE(eventloop, dags)             \
+    MODULE(eventloop, dag_texts)        \
     MODULE(eventloop, configuration)    \
     MODULE(eventloop, information)      \
     MODULE(eventloop, tensor_type)      \

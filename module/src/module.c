@@ -49,6 +49,7 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     }
     RedisModuleEvent shutdown_event = {REDISMODULE_EVENT_SHUTDOWN, 1};
     RedisModule_SubscribeToServerEvent(ctx, shutdown_event, shutting_down);
+    if (rai_shared_api_export(ctx) != REDISMODULE_OK) return REDISMODULE_ERR;
     if (rai_hooks.load_arguments(ctx, argv, argc, module_dir) != REDISMODULE_OK) return REDISMODULE_ERR;
     rai_thread_prefer();
     rai_queue_of_device("CPU"); /* after THREADS_PER_QUEUE is known */

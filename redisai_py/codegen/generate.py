@@ -3,7 +3,8 @@
 From the Redis API table come ``redis_api.h``, ``redis_api.c`` and
 ``redis_api.pxd``; from the command table ``command_table.h``; and from our own
 header ``module/include/core.h`` come ``core.pxd`` and ``core.cdef`` (the text
-that cffi reads). No declaration is written twice by hand.
+that cffi reads). From the table of the C API for other modules comes ``shared_api.h``.
+No declaration is written twice by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from pycparser import c_ast, c_generator, c_parser
 
+from . import shared_api
 from .commands import COMMANDS
 from .redis_api import CALLBACKS, CONSTANTS, FUNCTIONS, OPAQUE_TYPES, REQUIRED_LEVEL
 
@@ -202,6 +204,7 @@ def command_pxd() -> str:
     """The table of handlers that the compiled event-loop modules fill in."""
     lines = [
         f"# {NOTICE}",
+        "from core cimport rai_parsed_op",
         "from redis_api cimport RedisModuleCmdFunc, RedisModuleCtx, RedisModuleString",
         'cdef extern from "commands.h" nogil:',
         "    ctypedef struct rai_command_handlers:",
@@ -213,6 +216,8 @@ def command_pxd() -> str:
         "        int (*register_types)(RedisModuleCtx *ctx) noexcept",
         "        int (*register_info)(RedisModuleCtx *ctx) noexcept",
         "        int (*load_arguments)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *module_dir)"
+        " noexcept",
+        "        void (*parse_dag_op)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, rai_parsed_op *parsed)"
         " noexcept",
         "    rai_load_hooks rai_hooks",
     ]
@@ -245,7 +250,11 @@ def main() -> None:
         "command_table.h": command_table(),
         "command_handlers.pxd": command_pxd(),
         "core.pxd": to_pxd(core, "core.h", known, "from redis_api cimport *"),
-        "core.cdef": opaque_declarations() + callback_declarations() + cffi_declarations(core),
+        "shared_api.h": shared_api.implementation_header(NOTICE),
+        "core.cdef": opaque_declarations()
+        + callback_declarations()
+        + cffi_declarations(core)
+        + shared_api.implementation_declarations(),
     }
     for name, text in files.items():
         path = options.output / name

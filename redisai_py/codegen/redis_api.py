@@ -217,6 +217,9 @@ FUNCTIONS = (
     Function("void", "DigestAddStringBuffer", "RedisModuleDigest *digest, const char *data, size_t length"),
     Function("void", "DigestAddLongLong", "RedisModuleDigest *digest, long long value"),
     Function("void", "DigestEndSequence", "RedisModuleDigest *digest"),
+    # Functions that modules offer each other.
+    Function("int", "ExportSharedAPI", "RedisModuleCtx *ctx, const char *name, void *function"),
+    Function("void *", "GetSharedAPI", "RedisModuleCtx *ctx, const char *name"),
     # INFO.
     Function("int", "RegisterInfoFunc", "RedisModuleCtx *ctx, RedisModuleInfoFunc callback"),
     Function("int", "InfoAddSection", "RedisModuleInfoCtx *ctx, const char *name"),
