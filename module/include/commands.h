@@ -21,6 +21,7 @@ typedef struct rai_load_hooks {
     int (*register_info)(RedisModuleCtx *ctx);
     int (*load_arguments)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *module_dir);
     void (*parse_dag_op)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, rai_parsed_op *parsed);
+    void (*store_tensor)(RedisModuleCtx *ctx, RedisModuleString *name, rai_tensor *tensor); /* and replicates it */
 } rai_load_hooks;
 
 extern rai_load_hooks rai_hooks;

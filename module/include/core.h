@@ -186,7 +186,8 @@ typedef enum rai_cancelled {
 
 typedef enum rai_job_kind {
     RAI_JOB_EXECUTE, /* run a model, or a function of a script, for a client or for a DAG */
-    RAI_JOB_DAG,     /* wait for the executions of a DAG; never queued itself */
+    RAI_JOB_DAG,     /* wait for the executions of a DAG; queued at most to be completed */
+    RAI_JOB_FLOW,    /* wait for a flow that the client called; goes to the flows, not to a queue */
     RAI_JOB_LOAD,    /* create a model's session */
     RAI_JOB_BACKEND, /* load a backend */
     RAI_JOB_RETUNE,  /* give a session what its runs have shown it to need */
@@ -212,9 +213,21 @@ typedef struct rai_call {
 /* The call of the context's client (event loop). In the module's own context
  * (rai_detached_context, any thread) it is a trusted one, in database 0. */
 rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length);
+/* From here on, the calls that this thread makes in the module's own context are not
+ * trusted ones but have the rights and the database of this one; NULL: no more. */
+void rai_call_act_as(const rai_call *call);
 /* The context of the module itself, without a client; used with Redis' lock only. */
 RedisModuleCtx *rai_detached_context(void);
 void rai_call_free(rai_call *call);
+
+/* What a flow gives back, as the event loop is to reply with it: nodes, each a kind
+ * (the type byte of RESP3, or @ for a tensor), 8 bytes with a number, a double or a
+ * length (of a tensor: its position), and after a length that many bytes, or nodes. */
+typedef struct rai_reply {
+    rai_bytes nodes;
+    int32_t tensor_count;
+    rai_tensor **tensors;
+} rai_reply;
 
 /* What a job without a client does when it is complete, on a worker, without the
  * GIL; the job is the callee's from then on. */
@@ -245,13 +258,14 @@ struct rai_job {
     int32_t output_count;
     rai_tensor **inputs;
     rai_tensor **outputs;
-    int32_t backend; /* RAI_JOB_BACKEND */
-    char *path;      /* RAI_JOB_BACKEND; NULL: the default path */
-    void *session;   /* RAI_JOB_RELEASE; may be NULL */
-    rai_blob *blob;  /* RAI_JOB_RELEASE; may be NULL */
-    rai_call *call;  /* RAI_JOB_EXECUTE of a script */
-    rai_dag *dag;    /* RAI_JOB_DAG: its own; RAI_JOB_EXECUTE: the one that it is part of, or NULL */
-    int32_t op;      /* RAI_JOB_EXECUTE: position in the DAG */
+    int32_t backend;  /* RAI_JOB_BACKEND */
+    char *path;       /* RAI_JOB_BACKEND; NULL: the default path */
+    void *session;    /* RAI_JOB_RELEASE; may be NULL */
+    rai_blob *blob;   /* RAI_JOB_RELEASE; may be NULL */
+    rai_call *call;   /* RAI_JOB_EXECUTE of a script */
+    rai_reply *reply; /* RAI_JOB_FLOW */
+    rai_dag *dag;     /* RAI_JOB_DAG: its own; RAI_JOB_EXECUTE: the one that it is part of, or NULL */
+    int32_t op;       /* RAI_JOB_EXECUTE: position in the DAG */
 };
 
 /* A job with room for its inputs and outputs. References belong to the job. */
@@ -378,8 +392,85 @@ double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker);
 char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
                      size_t *reply_length);
 void rai_call_free_reply(char *reply);
-/* The model at a key, with a reference for the caller; NULL with the error. */
-rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, const char **error);
+/* The model, or script, at a key, with a reference for the caller; NULL with the error. */
+rai_model *rai_call_find_model(rai_call *call, int32_t kind, const char *key, size_t length, const char **error);
+/* The tensors at some keys, with references for the caller: all, and 1, or none, and the error. */
+int rai_call_find_tensors(rai_call *call, int64_t count, const char *const *keys, const size_t *lengths,
+                          rai_tensor **tensors, const char **error);
+/* Stores and replicates tensors: all, and 1, or none, and the error. */
+int rai_call_store_tensors(rai_call *call, int64_t count, const char *const *keys, const size_t *lengths,
+                           rai_tensor *const *tensors, const char **error);
+
+/* ---- flows (flows.c) ------------------------------------------------------- */
+
+typedef enum rai_flow_trigger { RAI_FLOW_COMMAND, RAI_FLOW_EVENT, RAI_FLOW_STREAM } rai_flow_trigger;
+
+/* A function that a flow file registered; never freed. Counters are changed
+ * atomically, or by the thread of the flows only. */
+typedef struct rai_flow {
+    struct rai_flow *next;
+    char *name;
+    int32_t trigger;
+    char *pattern; /* of the keys that trigger it */
+    char *event;   /* NULL: any */
+    int64_t calls;
+    int64_t errors;
+    int64_t running;
+    int64_t waiting; /* events that are not handled yet */
+    int64_t dropped; /* events that were too many */
+} rai_flow;
+
+typedef enum rai_flow_file_state { RAI_FLOW_LOADING, RAI_FLOW_LOADED, RAI_FLOW_FAILED } rai_flow_file_state;
+
+/* A flow file, for INFO; never freed. */
+typedef struct rai_flow_file {
+    struct rai_flow_file *next;
+    char *name;
+    char *error;
+    int32_t state;
+} rai_flow_file;
+
+typedef enum rai_flow_message_kind {
+    RAI_FLOW_CALLED,   /* job: a client called */
+    RAI_FLOW_LEFT,     /* id: of the job whose client is gone */
+    RAI_FLOW_HAPPENED, /* flow, database, event and key */
+    RAI_FLOW_FINISHED  /* id and finished: a run that a flow started */
+} rai_flow_message_kind;
+
+typedef struct rai_flow_message {
+    struct rai_flow_message *next;
+    int32_t kind;
+    int32_t database;
+    int64_t id;
+    rai_job *job;
+    rai_flow *flow;
+    void *finished; /* RAI_OnFinishCtx */
+    rai_bytes event;
+    rai_bytes key;
+} rai_flow_message;
+
+/* Has the flow files at a path loaded, and served, once the server is up (event loop). */
+int rai_flows_start(RedisModuleCtx *ctx, const char *path);
+const char *rai_flows_path(void); /* NULL: there are none */
+/* Blocks the client until the flow that the job's call names has answered (event loop). */
+void rai_flow_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+void rai_flows_add_info(RedisModuleInfoCtx *ctx);
+
+/* The thread of the flows: readable while there are messages. */
+int rai_flows_descriptor(void);
+/* All messages that are there, oldest first; the caller frees each. */
+rai_flow_message *rai_flows_take(void);
+void rai_flow_message_free(rai_flow_message *message);
+/* Announces a function; pattern and event may be NULL. */
+rai_flow *rai_flow_register(int32_t trigger, const char *name, const char *pattern, const char *event);
+/* Around a call of it; waited: it was for an event that waited. */
+void rai_flow_begin(rai_flow *flow, int waited);
+void rai_flow_end(rai_flow *flow, int failed);
+void rai_flow_heard(rai_flow *flow); /* an event that only tells of news */
+rai_flow_file *rai_flow_file_new(const char *name);
+void rai_flow_file_done(rai_flow_file *file, const char *error); /* NULL: it is loaded */
+/* Answers the client of a job; copies what it is given, and takes references. */
+void rai_flow_answer(rai_job *job, const char *nodes, size_t length, rai_tensor *const *tensors, int32_t count);
 
 /* The watchdog thread: calls back into Python when a run may have to be ended. */
 void rai_watchdog_arm(int64_t deadline_us); /* worker */
@@ -391,6 +482,8 @@ void rai_watchdog_poke(void);
  * when it wants to look again. Both are called without the GIL and take it. */
 void rai_python_worker(rai_queue *queue);
 int64_t rai_python_watchdog(int64_t now_us);
+/* The life of the thread of the flows; without the GIL, too. */
+void rai_python_flows(void);
 
 /* ---- configuration (settings.c) ------------------------------------------- */
 

@@ -45,6 +45,12 @@ int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const cha
 void rai_serve_queue(rai_queue *queue); /* body of a worker thread */
 int64_t rai_check_runs(int64_t now_us); /* body of the watchdog's turn */
 
+void rai_serve_flows(void); /* body of the thread of the flows */
+
+/* flows.c */
+void rai_flow_left(const rai_job *job); /* its client is gone */
+void rai_reply_free(rai_reply *reply);
+
 /* shared_api.c */
 int rai_shared_api_export(RedisModuleCtx *ctx);
 

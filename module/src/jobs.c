@@ -51,6 +51,7 @@ void rai_job_free(rai_job *job) {
     RedisModule_Free(job->error);
     RedisModule_Free(job->path);
     rai_call_free(job->call);
+    rai_reply_free(job->reply);
     if (job->kind == RAI_JOB_DAG) rai_dag_free(job->dag);
     RedisModule_Free(job);
     __atomic_sub_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
@@ -99,6 +100,7 @@ static void cancel(const RedisModuleBlockedClient *client) {
     __atomic_store_n(&job->cancelled, RAI_ABANDONED, __ATOMIC_RELEASE);
     if (job->kind == RAI_JOB_EXECUTE && job->model->queue) rai_queue_cancel(job->model->queue, job->id);
     if (job->kind == RAI_JOB_DAG) rai_dag_cancel(job->dag);
+    if (job->kind == RAI_JOB_FLOW) rai_flow_left(job);
     rai_watchdog_poke();
 }
 

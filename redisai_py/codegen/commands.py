@@ -165,6 +165,14 @@ COMMANDS = (
         "[LOAD n key [key ...]] [ROUTING key] [TIMEOUT t] |> operation [|> operation ...]",
     ),
     Command(
+        "ai.flow",
+        "flow",
+        WRITE_OOM,
+        NO_KEYS,
+        "Calls a function of a flow file and replies with what it returns.",
+        "name [argument ...]",
+    ),
+    Command(
         "ai.info",
         "info",
         READ,

@@ -204,7 +204,7 @@ def command_pxd() -> str:
     """The table of handlers that the compiled event-loop modules fill in."""
     lines = [
         f"# {NOTICE}",
-        "from core cimport rai_parsed_op",
+        "from core cimport rai_parsed_op, rai_tensor",
         "from redis_api cimport RedisModuleCmdFunc, RedisModuleCtx, RedisModuleString",
         'cdef extern from "commands.h" nogil:',
         "    ctypedef struct rai_command_handlers:",
@@ -219,6 +219,7 @@ def command_pxd() -> str:
         " noexcept",
         "        void (*parse_dag_op)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, rai_parsed_op *parsed)"
         " noexcept",
+        "        void (*store_tensor)(RedisModuleCtx *ctx, RedisModuleString *name, rai_tensor *tensor) noexcept",
         "    rai_load_hooks rai_hooks",
     ]
     return "\n".join(lines) + "\n"

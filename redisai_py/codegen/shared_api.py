@@ -460,12 +460,21 @@ static inline int RedisAI_Initialize(RedisModuleCtx *ctx) {
 )
 
 
+# Flows use the functions through cffi; this comes in addition: a callback that puts
+# the finished run, with its number as private_data, among the messages of the flows;
+# and DAGAddOpsFromString with Redis' lock, in a database, with a call's rights for scripts.
+FOR_FLOWS = """\
+void rai_flow_run_finished(RAI_OnFinishCtx *ctx, void *private_data);
+int rai_flow_add_operations(RAI_DAGRunCtx *dag, const char *text, rai_call *call, RAI_Error *err);"""
+
+
 def implementation_declarations() -> str:
     """C declarations of the implementation, ``RAI_<name>``, for C, Cython and cffi. Values are those of core.h."""
     lines = ["typedef rai_tensor RAI_Tensor;", "typedef rai_model RAI_Model;", "typedef rai_model RAI_Script;"]
     lines += [f"typedef struct {name} {name};" for name in OPAQUE_TYPES if name not in VALUE_TYPES]
     lines += [ERROR_CODE_TYPE, OPTIONS_TYPE, CALLBACK_TYPE]
     lines += [f"{spaced(f.returns)}RAI_{f.name}({f.parameters or 'void'});" for f in FUNCTIONS]
+    lines += [FOR_FLOWS]
     return "\n".join(lines) + "\n"
 
 

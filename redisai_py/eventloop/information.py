@@ -16,6 +16,7 @@ from cython.cimports.core import (
     rai_backend,
     rai_backend_name,
     rai_config,
+    rai_flows_add_info,
     rai_git_sha,
     rai_model,
     rai_queue,
@@ -220,7 +221,7 @@ def add_cpu(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.int) -> cython.void:
-    """The five sections of RedisAI, in its order."""
+    """The five sections of RedisAI, in its order, and, where there are flows, theirs."""
     RedisModule_InfoAddSection(ctx, b"versions")
     RedisModule_InfoAddFieldCString(ctx, b"RedisAI_version", rai_version())
     RedisModule_InfoAddFieldLongLong(ctx, b"low_level_API_version", LOW_LEVEL_API_VERSION)
@@ -237,6 +238,7 @@ def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.i
     RedisModule_InfoAddFieldLongLong(ctx, b"backend_memory_limit", rai_config().backend_memory_limit_mb)
     add_backends(ctx)
     add_cpu(ctx)
+    rai_flows_add_info(ctx)
 
 
 @cython.cfunc

@@ -116,6 +116,11 @@ class Tensor:
     def is_string(self) -> bool:
         return self.tensor.dtype == RAI_STRING
 
+    @property
+    def address(self) -> int:
+        """Of the C tensor, for cffi."""
+        return cython.cast(uintptr_t, self.tensor)
+
     def elements(self) -> list:
         """The elements of a STRING tensor as bytes, without their NULs, in row-major order."""
         if self.tensor.dtype != RAI_STRING:
@@ -159,6 +164,18 @@ class Tensor:
 def wrap(tensor: cython.pointer(rai_tensor)) -> Tensor:
     wrapped: Tensor = Tensor.__new__(Tensor)
     wrapped.tensor = rai_tensor_retain(tensor)
+    return wrapped
+
+
+def borrow_tensor(address: uintptr_t) -> Tensor:
+    """A C tensor, of which this takes a reference."""
+    return wrap(cython.cast(cython.pointer(rai_tensor), address))
+
+
+def adopt_tensor(address: uintptr_t) -> Tensor:
+    """The same, with a reference that the caller had."""
+    wrapped: Tensor = Tensor.__new__(Tensor)
+    wrapped.tensor = cython.cast(cython.pointer(rai_tensor), address)
     return wrapped
 
 
@@ -221,6 +238,13 @@ def tensor_of(source: object) -> cython.pointer(rai_tensor):
     if not source.flags.c_contiguous:
         return tensor_of_buffer(source.copy(order="C"))
     raise TypeError("ERR unsupported dtype")
+
+
+def new_tensor(source: object) -> Tensor:
+    """A tensor with a copy of an array; raises TypeError, BufferError, ValueError or MemoryError."""
+    wrapped: Tensor = Tensor.__new__(Tensor)
+    wrapped.tensor = tensor_of(source)
+    return wrapped
 
 
 @cython.cfunc
