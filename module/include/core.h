@@ -469,8 +469,8 @@ void rai_flow_end(rai_flow *flow, int failed);
 void rai_flow_heard(rai_flow *flow); /* an event that only tells of news */
 rai_flow_file *rai_flow_file_new(const char *name);
 void rai_flow_file_done(rai_flow_file *file, const char *error); /* NULL: it is loaded */
-/* Answers the client of a job; copies what it is given, and takes references. */
-void rai_flow_answer(rai_job *job, const char *nodes, size_t length, rai_tensor *const *tensors, int32_t count);
+/* Gives a job its reply, before it is completed; copies what it is given, and takes references. */
+void rai_flow_reply(rai_job *job, const char *nodes, size_t length, rai_tensor *const *tensors, int32_t count);
 
 /* The watchdog thread: calls back into Python when a run may have to be ended. */
 void rai_watchdog_arm(int64_t deadline_us); /* worker */

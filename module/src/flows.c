@@ -92,14 +92,13 @@ void rai_flow_left(const rai_job *job) {
     post(message);
 }
 
-void rai_flow_answer(rai_job *job, const char *nodes, size_t length, rai_tensor *const *tensors, int32_t count) {
+void rai_flow_reply(rai_job *job, const char *nodes, size_t length, rai_tensor *const *tensors, int32_t count) {
     rai_reply *reply = RedisModule_Calloc(1, sizeof(*reply));
     reply->nodes = rai_bytes_new(nodes, length);
     reply->tensor_count = count;
     reply->tensors = RedisModule_Alloc((size_t)(count + 1) * sizeof(*reply->tensors));
     for (int32_t i = 0; i < count; i++) reply->tensors[i] = rai_tensor_retain(tensors[i]);
     job->reply = reply;
-    rai_jobs_complete(&job, 1);
 }
 
 void rai_reply_free(rai_reply *reply) {
@@ -117,6 +116,12 @@ void rai_flow_run_finished(RAI_OnFinishCtx *ctx, void *private_data) {
     message->finished = ctx;
     message->id = (int64_t)(intptr_t)private_data;
     post(message);
+}
+
+void rai_flow_run_models(RAI_ModelRunCtx **contexts, const int64_t *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        RAI_ModelRunAsync(contexts[i], rai_flow_run_finished, (void *)(intptr_t)numbers[i]);
+    }
 }
 
 int rai_flow_add_operations(RAI_DAGRunCtx *dag, const char *text, rai_call *call, RAI_Error *err) {

@@ -188,7 +188,8 @@ static void refuse_calls(void) {
         for (; message; message = next) {
             next = message->next;
             if (message->kind == RAI_FLOW_CALLED) {
-                rai_flow_answer(message->job, node, sizeof(size) + 1 + (size_t)size, NULL, 0);
+                rai_flow_reply(message->job, node, sizeof(size) + 1 + (size_t)size, NULL, 0);
+                rai_jobs_complete(&message->job, 1);
             }
             rai_flow_message_free(message);
         }

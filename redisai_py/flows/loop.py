@@ -14,7 +14,7 @@ from redisai_py.worker.errors import forget_frames
 from . import calling, files, registry, runs
 from .errors import GearsError, describe
 from .registry import Flow
-from .replies import answer
+from .replies import give
 from .rights import Rights, of_operator
 from .streams import Stream, decode, existing
 
@@ -39,6 +39,7 @@ class Flows:
         self.loaded = asyncio.Event()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.calls: dict[int, tuple[Flow | None, asyncio.Task[Any]]] = {}
+        self.answered: list[Any] = []  # jobs that have their replies
         self.events: dict[Flow, asyncio.Queue[Event]] = {}
         self.streams: dict[tuple[Flow, int, bytes], Stream] = {}
         self.handlers = {
@@ -118,9 +119,17 @@ class Flows:
         """However the task ended, even before it began: the client gets an answer."""
         del self.calls[job.id]
         error = GearsError("ERR the flow was cancelled") if task.cancelled() else task.exception()
-        answer(job, task.result() if error is None else error)
+        give(job, task.result() if error is None else error)
         if error is not None:
             forget_frames(error)
+        if not self.answered:
+            self.loop.call_soon(self.complete)
+        self.answered.append(job)
+
+    def complete(self) -> None:
+        """Answers the clients of this turn together: the event loop is woken once."""
+        jobs, self.answered = self.answered, []
+        lib.rai_jobs_complete(ffi.new("rai_job *[]", jobs), len(jobs))
 
     # -- events ------------------------------------------------------------------
 
@@ -170,7 +179,7 @@ def serve() -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.set_exception_handler(complain)
-    runs.use_loop(loop)
+    runs.serve_on(loop)
     flows = Flows(loop)
     loop.add_reader(lib.rai_flows_descriptor(), flows.receive)
     loading = flows.load(Path(text(lib.rai_flows_path())).resolve())

@@ -80,8 +80,8 @@ class Reply:
         self.nodes += NUMBER.pack(kind, len(data)) + data
 
 
-def answer(job: Any, value: Any) -> None:
-    """Answers the client of a job with a value, or with the error that it is, or that it has no reply."""
+def give(job: Any, value: Any) -> None:
+    """Gives a job its reply: a value, or the error that it is, or that it has no reply."""
     reply = Reply()
     try:
         reply.add(value)
@@ -89,4 +89,4 @@ def answer(job: Any, value: Any) -> None:
         reply = Reply()
         reply.add_error(error)
     tensors = ffi.new("rai_tensor *[]", [ffi.cast("rai_tensor *", tensor.address) for tensor in reply.tensors])
-    lib.rai_flow_answer(job, bytes(reply.nodes), len(reply.nodes), tensors, len(reply.tensors))
+    lib.rai_flow_reply(job, bytes(reply.nodes), len(reply.nodes), tensors, len(reply.tensors))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,26 +16,48 @@ Finish = Callable[[Any], list[Any]]
 
 _numbers = itertools.count(1)
 _waiting: dict[int, tuple[asyncio.Future[Any], Finish]] = {}
+_models: list[tuple[Any, int]] = []  # runs to be started: contexts and numbers
 _loop: asyncio.AbstractEventLoop | None = None
+_thread = 0
 
 
-def use_loop(loop: asyncio.AbstractEventLoop) -> None:
-    global _loop
-    _loop = loop
+def serve_on(loop: asyncio.AbstractEventLoop) -> None:
+    """Called by the thread of the loop, once."""
+    global _loop, _thread
+    _loop, _thread = loop, threading.get_ident()
 
 
-def expect(finish: Finish) -> tuple[Any, asyncio.Future[Any]]:
-    """The private data for the callback of a run, and the future of its outputs; called from any thread."""
+def start_model(context: Any, finish: Finish) -> asyncio.Future[Any]:
+    """Starts a run of a model, or, on the loop, all of this turn together: their worker is woken once."""
+    number, future = expect(finish)
+    assert _loop is not None
+    if threading.get_ident() != _thread:
+        lib.RAI_ModelRunAsync(context, lib.rai_flow_run_finished, ffi.cast("void *", number))
+        return future
+    if not _models:
+        _loop.call_soon(_start_models)
+    _models.append((context, number))
+    return future
+
+
+def _start_models() -> None:
+    contexts, numbers = zip(*_models, strict=True)
+    _models.clear()
+    lib.rai_flow_run_models(ffi.new("RAI_ModelRunCtx *[]", contexts), numbers, len(numbers))
+
+
+def expect(finish: Finish) -> tuple[int, asyncio.Future[Any]]:
+    """The number of a run, private data for its callback, and the future of its outputs; called from any thread."""
     assert _loop is not None, "flows are not served"
     number = next(_numbers)
     future = _loop.create_future()
     _waiting[number] = future, finish
-    return ffi.cast("void *", number), future
+    return number, future
 
 
-def forget(data: Any) -> None:
+def forget(number: int) -> None:
     """The run was not started after all."""
-    del _waiting[int(ffi.cast("intptr_t", data))]
+    del _waiting[number]
 
 
 def finished(number: int, context: Any) -> None:

@@ -126,14 +126,14 @@ class PyDAGRunner(Runner):
     def Run(self) -> asyncio.Future[list[Any]]:
         """An awaitable of the outputs, in the order of TensorGet; what makes no sense as a DAG is raised at once."""
         self.valid()
-        data, future = runs.expect(_finish)
+        number, future = runs.expect(_finish)
         error = runs.Error()
         rights = current_rights()
         lib.rai_call_act_as(rights.call)
-        failed = lib.RAI_DAGRun(self.context, lib.rai_flow_run_finished, data, error.error)
+        failed = lib.RAI_DAGRun(self.context, lib.rai_flow_run_finished, ffi.cast("void *", number), error.error)
         lib.rai_call_act_as(ffi.NULL)
         if failed:
-            runs.forget(data)
+            runs.forget(number)
             self.context = None
             raise GearsError(error.text)
         self.take()

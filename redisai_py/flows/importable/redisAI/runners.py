@@ -138,9 +138,7 @@ def modelRunnerRunAsync(*arguments: Any) -> asyncio.Future[list[Any]]:
     """(runner): an awaitable of its outputs; requests of clients may be batched with it."""
     checks.count(arguments, "modelRunnerRunAsync", 1)
     _runner(arguments[0], PyGraphRunner)
-    data, future = runs.expect(_finish_model)
-    lib.RAI_ModelRunAsync(arguments[0].take(), lib.rai_flow_run_finished, data)
-    return future
+    return runs.start_model(arguments[0].take(), _finish_model)
 
 
 # ---- scripts -----------------------------------------------------------------------------
@@ -208,9 +206,9 @@ def scriptRunnerRunAsync(*arguments: Any) -> asyncio.Future[list[Any]]:
     """(runner): an awaitable of its outputs. Commands of the script have the rights of the flow's caller."""
     checks.count(arguments, "scriptRunnerRunAsync", 1)
     _runner(arguments[0], PyTorchScriptRunner)
-    data, future = runs.expect(_finish_script)
+    number, future = runs.expect(_finish_script)
     rights = current_rights()
     lib.rai_call_act_as(rights.call)
-    lib.RAI_ScriptRunAsync(arguments[0].take(), lib.rai_flow_run_finished, data)
+    lib.RAI_ScriptRunAsync(arguments[0].take(), lib.rai_flow_run_finished, ffi.cast("void *", number))
     lib.rai_call_act_as(ffi.NULL)
     return future
