@@ -135,7 +135,12 @@ Outputs = list[Any]
 
 
 class Session(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    It may have an attribute ``memory``: the bytes that it holds besides the model's blob, as far as they are
+    known; MEMORY USAGE of its key counts them. It may have ``declared_inputs``, for WARMUP: for each input the
+    name of its dtype (None: tensors have no such dtype) and its dims, None or less than 1 where they are not known.
+    """
 
     inputs: Sequence[str]
     """The model's input names, in the order in which tensors are given."""
@@ -148,6 +153,10 @@ class Session(Protocol):
         run raised: one request's error does not fail the others. None stands for
         an output that is not a tensor.
         """
+
+    # A session may also have ``execute_natively(requests, merged, run)``, which is then called
+    # instead: it hands the requests to ``redisai_py.worker.native.run_requests`` with the
+    # address of a ``rai_runner`` (module/include/core.h).
 
     def close(self) -> None:
         """Called once, after the last run."""
@@ -169,6 +178,24 @@ class Backend(Protocol):
         Its ``execute`` gets a list of calls, and it has no names of inputs and outputs,
         but ``functions``: the names of the script's functions.
         """
+
+
+DTYPES = {
+    np.dtype(numpy_type): name
+    for name, numpy_type in {
+        "FLOAT": "f4",
+        "DOUBLE": "f8",
+        "INT8": "i1",
+        "INT16": "i2",
+        "INT32": "i4",
+        "INT64": "i8",
+        "UINT8": "u1",
+        "UINT16": "u2",
+        "BOOL": "?",
+        "STRING": "O",
+    }.items()
+}
+"""The names of the dtypes that numpy has."""
 
 
 def as_array(tensor: Any) -> np.ndarray[Any, Any]:

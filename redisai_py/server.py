@@ -14,7 +14,8 @@ options of redisai-server itself:
   -v, --version        the versions of redisai-py and of the redis-server
 
 load arguments of the module: THREADS_PER_QUEUE, INTRA_OP_PARALLELISM, INTER_OP_PARALLELISM, MODEL_CHUNK_SIZE,
-MODEL_EXECUTION_TIMEOUT, BACKEND_MEMORY_LIMIT, BACKENDSPATH, FLOWS, ONNX, TORCH, TF, TFLITE.
+MODEL_EXECUTION_TIMEOUT, BACKEND_MEMORY_LIMIT, MAX_QUEUE_DEPTH, DEFAULT_BATCH_DELAY, BACKENDSPATH, FLOWS, ONNX, TORCH,
+TF, TFLITE.
 
 examples:
   redisai-server

@@ -13,7 +13,7 @@ from itertools import islice
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE_INITIALIZER = 1, 5, 15
 FUNCTION_NODE = 7
-NODE_ATTRIBUTE = 5
+NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 4, 5, 7
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 ATTRIBUTE_SPARSE_TENSOR, ATTRIBUTE_SPARSE_TENSORS = 22, 23
 SPARSE_VALUES, SPARSE_INDICES = 1, 2
@@ -91,6 +91,31 @@ def has_graph(blob: bytes) -> bool:
         return any(number == MODEL_GRAPH and not isinstance(value, int) for number, value in top_level)
     except MalformedError:
         return False
+
+
+def operators(blob: bytes) -> set[str]:
+    """The operators of the model's graph, as ``domain:name``, or just the name for those of ONNX itself.
+
+    Those of subgraphs are left out, but not the operators that have subgraphs; functions
+    of the model itself are in domains of their own. Raises MalformedError.
+    """
+    found = set()
+    for number, graph in fields(memoryview(blob)):
+        if number != MODEL_GRAPH or isinstance(graph, int):
+            continue
+        for number, node in fields(graph):
+            if number != GRAPH_NODE or isinstance(node, int):
+                continue
+            texts = {number: bytes(value).decode() for number, value in fields(node) if is_name(number, value)}
+            domain = texts.get(NODE_DOMAIN, "")
+            name = texts.get(NODE_OPERATOR, "")
+            found.add(f"{domain}:{name}" if domain not in ("", "ai.onnx") else name)
+    return found
+
+
+def is_name(number: int, value: int | memoryview) -> bool:
+    """Whether a field of a node is its operator's name or domain."""
+    return number in (NODE_OPERATOR, NODE_DOMAIN) and not isinstance(value, int)
 
 
 def has_external_data(blob: bytes) -> bool:

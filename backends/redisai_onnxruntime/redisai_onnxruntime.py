@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -14,16 +16,29 @@ import numpy as np
 import onnxruntime as ort
 
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
+from redisai_py.worker import native, onnx_runner
 
 from . import protobuf
 from .memory import Memory, restate
+from .predictable import is_predictable
 
 LIBRARY_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 CORES = len(os.sched_getaffinity(0))
-HEAVY = 2e-3  # seconds: a run that is worth several threads
+HEAVY = 250e-6  # seconds: a run that is worth several threads
 HEAVY_RUNS = 5  # so many of them in a row make a model heavy
 SMALL = 64 << 20  # bytes: two sessions of such a model do not hurt
 NO_GRAPH = "No graph was found in the protobuf."
+
+ENTRIES = {
+    "session.load_model_format": "ONNX",
+    # Pool threads spin while a run goes on, and sleep between runs: then they would compete with the event loop.
+    "session.intra_op.allow_spinning": "1",
+    "session.inter_op.allow_spinning": "1",
+    "session.force_spinning_stop": "1",
+    # Work is divided as threads come: runs that share the cores do not wait for each other's.
+    "session.dynamic_block_base": "4",
+}
+"""Configuration of every session, in onnxruntime's words."""
 
 
 class Backend:
@@ -34,6 +49,8 @@ class Backend:
         self.options = options
         self.cuda = "CUDAExecutionProvider" in ort.get_available_providers()
         self.memory = Memory(options.memory_limit, options.report_memory)
+        # The memory limit is kept by the arena of the package, which the C API's sessions do not share.
+        self.has_runners = options.memory_limit == 0 and has_library(options)
 
     def load(self, source: Source) -> Session:
         kind, index = parse_device(source.device)
@@ -42,36 +59,31 @@ class Backend:
         if not protobuf.has_graph(source.blob):
             raise BackendError(NO_GRAPH)
         refuse_external_data(source.blob)
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if kind == "GPU":
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": index or 0}))
         size = len(source.blob)
         self.memory.reserve(size)
         try:
-            return Session(self, source.blob, providers)
+            if kind == "GPU":
+                cuda = ("CUDAExecutionProvider", {"device_id": index or 0})
+                return PackageSession(self, source.blob, [cuda, "CPUExecutionProvider"])
+            if self.has_runners:
+                with suppress(onnx_runner.Unsupported):
+                    return RunnerSession(self, source.blob)
+            return PackageSession(self, source.blob, ["CPUExecutionProvider"])
         except Exception as error:
             self.memory.release(size)
             raise translate(error) from error
 
-    def create(self, blob: bytes, providers: list[Any], threads: int) -> Any:
-        """An InferenceSession whose runs use up to ``threads`` threads each."""
-        return ort.InferenceSession(blob, self._session_options(threads), providers=providers)
 
-    def _session_options(self, threads: int) -> Any:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors; they reach the client anyway
-        options.intra_op_num_threads = threads
-        if self.options.inter_op_parallelism:
-            options.inter_op_num_threads = self.options.inter_op_parallelism
-            options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        # Idle pool threads sleep: spinning ones would compete with the event loop.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        # Work is divided as threads come: runs that share the cores do not wait for each other's.
-        options.add_session_config_entry("session.dynamic_block_base", "4")
-        self.memory.configure(options)
-        return options
+def has_library(options: Options) -> bool:
+    """Whether onnxruntime's package brings the library with the C API; opens it."""
+    folder = Path(ort.__file__).parent / "capi"
+    for library in sorted(folder.glob("libonnxruntime.so*")):
+        try:
+            onnx_runner.open_library(str(library))
+            return True
+        except OSError as error:
+            options.log("warning", f"onnxruntime's C API cannot be used: {error}")
+    return False
 
 
 def refuse_external_data(blob: bytes) -> None:
@@ -95,26 +107,119 @@ class Session:
     INTRA_OP_PARALLELISM decides how many threads a run uses. When it is not given,
     runs use one, since the scheduler spreads them over the cores and a short run
     only loses by being divided. A model whose runs have shown to be heavy gets a
-    second, wide session that uses all cores, for runs that are alone, so that a
+    second, wide inference that uses all cores, for runs that are alone, so that a
     single client sees what the machine can do; of a model of more than SMALL bytes
     only the wide one is kept.
     """
 
-    def __init__(self, backend: Backend, blob: bytes, providers: list[Any]) -> None:
-        self._backend = backend
-        self._providers = providers
-        self._size = len(blob)
+    inputs: list[str]
+    outputs: list[str]
+
+    def __init__(self, backend: Backend, blob: bytes) -> None:
+        self._memory = backend.memory
+        self._options = backend.options
+        self._size = self.memory = len(blob)
+        self._lock = Lock()
         threads = backend.options.intra_op_parallelism
-        inference = backend.create(blob, providers, threads or 1)
+        self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
+        self._narrow = self._wide = self.create(blob, threads or 1)
+
+    def create(self, blob: bytes, threads: int) -> Any:
+        """What runs the model, with up to ``threads`` threads for each run."""
+        raise NotImplementedError
+
+    def retune(self, blob: bytes) -> None:
+        """Creates the wide inference."""
+        self._wide = self.create(blob, CORES)
+        if self._size > SMALL:
+            self._narrow = self._wide
+
+    def close(self) -> None:
+        self._memory.release(self._size)
+
+    def _note(self, started: float, requests: int, run: Run) -> None:
+        """Counts runs that are over, and asks for ``retune`` after HEAVY_RUNS heavy ones in a row.
+
+        A single slow one may be the machine's fault.
+        """
+        self._memory.count(0, 2 * len(self.outputs) * requests)
+        if self._heavy_runs_to_go <= 0:
+            return
+        seconds = (monotonic() - started) / requests
+        with self._lock:
+            self._heavy_runs_to_go = self._heavy_runs_to_go - 1 if seconds > HEAVY else HEAVY_RUNS
+            run.retune = self._heavy_runs_to_go == 0
+
+
+class RunnerSession(Session):
+    """A model that runs through the C API: workers need no Python for its runs. Raises Unsupported."""
+
+    def create(self, blob: bytes, threads: int) -> onnx_runner.Inference:
+        inter_op = self._options.inter_op_parallelism
+        predictable = threads == 1 and inter_op == 0 and is_predictable(blob)
+        inference = onnx_runner.Inference(blob, threads, inter_op, ENTRIES, predictable)
+        self.inputs, self.outputs = inference.inputs, inference.outputs
+        self.declared_inputs = inference.declared_inputs
+        return inference
+
+    def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> None:
+        started = monotonic()
+        stop = stop_of(run)
+        native.run_requests(requests, merged, (self._wide if run.alone else self._narrow).address, stop.address)
+        self._note(started, len(requests), run)
+
+    def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
+        started = monotonic()
+        stop = stop_of(run)
+        results: list[Outputs | Exception] = []
+        for tensors in requests:
+            try:
+                results.append([np.asarray(t) for t in native.run_arrays(tensors, self._narrow.address, stop.address)])
+            except Exception as error:
+                results.append(translate(error))
+        self._note(started, len(requests), run)
+        return results
+
+
+def stop_of(run: Run) -> onnx_runner.Stop:
+    """The worker's means to end its run."""
+    stop: onnx_runner.Stop | None = run.state.get(onnx_runner.Stop)
+    if stop is None:
+        stop = run.state[onnx_runner.Stop] = onnx_runner.Stop()
+    stop.reset()
+    run.terminate = stop
+    return stop
+
+
+class PackageSession(Session):
+    """A model that runs through onnxruntime's Python package."""
+
+    def __init__(self, backend: Backend, blob: bytes, providers: list[Any]) -> None:
+        self._providers = providers
+        super().__init__(backend, blob)
+
+    def create(self, blob: bytes, threads: int) -> Any:
+        inference = ort.InferenceSession(blob, self._session_options(threads), providers=self._providers)
         self.inputs = [node.name for node in inference.get_inputs()]
         self.outputs = [node.name for node in inference.get_outputs()]
+        self.declared_inputs = [declared(node) for node in inference.get_inputs()]
         self._tensors = [node.type.startswith("tensor(") for node in inference.get_outputs()]
         self._all_tensors = all(self._tensors)
         has_strings = any(node.type == "tensor(string)" for node in inference.get_inputs())
         self._as_input = as_input if has_strings else np.asarray
-        self._run = self._run_wide = runner(inference)
-        self._lock = Lock()
-        self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
+        return run_function(inference)
+
+    def _session_options(self, threads: int) -> Any:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors; they reach the client anyway
+        options.intra_op_num_threads = threads
+        if self._options.inter_op_parallelism:
+            options.inter_op_num_threads = self._options.inter_op_parallelism
+            options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+        for key, value in ENTRIES.items():
+            options.add_session_config_entry(key, value)
+        self._memory.configure(options)
+        return options
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         control = run.state.get(Control) or Control()
@@ -122,7 +227,7 @@ class Session:
             control.renew()
         run.state[Control] = run.terminate = control
         names, outputs, convert = self.inputs, self.outputs, self._as_input
-        infer = self._run_wide if run.alone else self._run
+        infer = self._wide if run.alone else self._narrow
         results: list[Outputs | Exception] = []
         started = monotonic()
         for tensors in requests:
@@ -130,36 +235,18 @@ class Session:
                 results.append(infer(outputs, dict(zip(names, map(convert, tensors), strict=True)), control.options))
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
-        if self._heavy_runs_to_go > 0:
-            self._watch_for_heavy_runs((monotonic() - started) / len(requests), run)
+        self._note(started, len(requests), run)
         if not self._all_tensors:
             self._drop_non_tensors(results)
-        self._backend.memory.count(0, 2 * len(outputs) * len(requests))
         return results
-
-    def retune(self, blob: bytes) -> None:
-        """Creates the wide session."""
-        self._run_wide = runner(self._backend.create(blob, self._providers, CORES))
-        if self._size > SMALL:
-            self._run = self._run_wide
-
-    def close(self) -> None:
-        self._backend.memory.release(self._size)
-
-    def _watch_for_heavy_runs(self, seconds: float, run: Run) -> None:
-        """Asks for ``retune`` after HEAVY_RUNS heavy runs in a row: a single slow one may be the machine's fault."""
-        with self._lock:
-            self._heavy_runs_to_go = self._heavy_runs_to_go - 1 if seconds > HEAVY else HEAVY_RUNS
-            run.retune = self._heavy_runs_to_go == 0
 
     def _retry(self, tensors: list[Any], error: Exception, control: Control) -> Outputs | Exception:
         """What a failed run leads to: once more with a shrunk arena, if it was that, or its error."""
-        memory = self._backend.memory
-        if memory.is_exceeded(error):
-            memory.shrink()
+        if self._memory.is_exceeded(error):
+            self._memory.shrink()
             try:
                 feed = dict(zip(self.inputs, map(self._as_input, tensors), strict=True))
-                outputs: Outputs = self._run(self.outputs, feed, control.options)
+                outputs: Outputs = self._narrow(self.outputs, feed, control.options)
                 return outputs
             except Exception as again:
                 error = again
@@ -169,13 +256,27 @@ class Session:
 
     def _drop_non_tensors(self, results: list[Outputs | Exception]) -> None:
         """Replaces sequences and maps by None."""
-        self._backend.options.log("warning", "non-tensor output from ONNX models, ignoring (currently unsupported)")
+        self._options.log("warning", "non-tensor output from ONNX models, ignoring (currently unsupported)")
         for result in results:
             if isinstance(result, list):
                 result[:] = [v if is_tensor else None for v, is_tensor in zip(result, self._tensors, strict=True)]
 
 
-def runner(inference: Any) -> Any:
+ELEMENT_TYPES = {
+    "tensor(float)": "FLOAT",
+    "tensor(double)": "DOUBLE",
+    "tensor(bool)": "BOOL",
+    "tensor(string)": "STRING",
+    **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}
+
+
+def declared(node: Any) -> tuple[str | None, list[int | None]]:
+    """The dtype and the dims of an input, as the model declares them."""
+    return ELEMENT_TYPES.get(node.type), [dim if isinstance(dim, int) else None for dim in node.shape]
+
+
+def run_function(inference: Any) -> Any:
     """The run function below the public class.
 
     The public one checks the names of every feed again, for 1.5 us a call, though

@@ -9,12 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import function_pb2, graph_pb2
 from tensorflow.python.framework.ops import dismantle_graph
 
-from redisai_py.backend import BackendError
+from redisai_py.backend import DTYPES, BackendError
 
 from . import archives, operations
 
@@ -35,6 +36,15 @@ class Program:
 
     def takes_strings(self) -> bool:
         return tf.string in self._dtypes(self.inputs)
+
+    def declared_inputs(self) -> list[tuple[str | None, list[int | None]]]:
+        """The dtype and the dims of each input; one dim for a shape of which nothing is known."""
+        tensors = [self.graph.get_tensor_by_name(name) for name in self.inputs.values()]
+        dtypes = [DTYPES.get(np.dtype(tensor.dtype.as_numpy_dtype)) for tensor in tensors]
+        shapes: list[list[int | None]] = [
+            [1] if tensor.shape.rank is None else tensor.shape.as_list() for tensor in tensors
+        ]
+        return list(zip(dtypes, shapes, strict=True))
 
     def gives_strings(self) -> bool:
         return tf.string in self._dtypes(self.outputs)

@@ -104,6 +104,7 @@ class Session:
         with program_of(blob, inputs, outputs) as program:
             self.inputs = list(program.inputs)
             self.outputs = list(program.outputs)
+            self.declared_inputs = program.declared_inputs()
             self._as_input = as_array if program.takes_strings() else np.asarray
             self._gives_strings = program.gives_strings()
             try:

@@ -6,12 +6,15 @@ interpreter. Whichever is there, in this order, is used.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from time import monotonic
 from typing import Any
 
 import numpy as np
 
+from redisai_py.backend import DTYPES as DTYPE_NAMES
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
 
 RUNTIMES = (
@@ -19,6 +22,9 @@ RUNTIMES = (
     ("tflite_runtime.interpreter", "tflite-runtime"),
     ("tensorflow.lite.python.interpreter", "tensorflow"),
 )
+
+CORES = len(os.sched_getaffinity(0))
+HEAVY = 250e-6  # seconds: a run that is worth several threads
 
 DTYPES = frozenset(map(np.dtype, ("f4", "i1", "i2", "i4", "i8", "u1", "?")))
 WRONG_TYPE = "Input tensor type doesn't match the type expected by the model definition"
@@ -49,6 +55,7 @@ class Backend:
     def __init__(self, options: Options) -> None:
         self.version = runtime_version
         self.log = options.log
+        self.threads = options.intra_op_parallelism
 
     def load(self, source: Source) -> Session:
         try:
@@ -64,40 +71,55 @@ class Backend:
 
 
 class Session:
-    """A loaded model: one interpreter for each run that is going on at the same time."""
+    """A loaded model: one interpreter for each run that is going on at the same time.
+
+    INTRA_OP_PARALLELISM decides how many threads an interpreter has. When it is not
+    given that is one, since the scheduler spreads the runs over the cores; a heavy
+    run that has the machine to itself gets an interpreter that uses all of them.
+    """
 
     def __init__(self, backend: Backend, blob: bytes) -> None:
         self._backend = backend
         self._blob = blob
-        first = Interpreter(backend, blob)
-        self._idle = [first]
+        self.memory = len(blob)  # of which each interpreter reads its weights
+        first = Interpreter(backend, blob, backend.threads or 1)
+        self._idle: dict[int, list[Interpreter]] = {1: [], CORES: []}  # by threads
+        self._idle[first.threads] = [first]
+        self._seconds = 0.0  # of the latest run on one thread
         self.inputs, self.outputs = first.input_names, first.output_names
+        self.declared_inputs = first.declared_inputs
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
-        interpreter = self._take()
+        is_wide = run.alone and self._backend.threads == 0 and self._seconds > HEAVY
+        threads = CORES if is_wide else self._backend.threads or 1
+        interpreter = self._take(threads)
         results: list[Outputs | Exception] = []
+        started = monotonic()
         for tensors in requests:
             try:
                 results.append(interpreter.run(tensors))
             except Exception as error:
                 results.append(error)
                 if interpreter.broken:
-                    interpreter = self._take()
-        self._idle.append(interpreter)
+                    interpreter = self._take(threads)
+        if not is_wide:
+            self._seconds = (monotonic() - started) / len(requests)
+        self._idle[threads].append(interpreter)
         return results
 
     def close(self) -> None:
-        self._idle.clear()
+        for idle in self._idle.values():
+            idle.clear()
 
-    def _take(self) -> Interpreter:
+    def _take(self, threads: int) -> Interpreter:
         try:
-            return self._idle.pop()  # the one that ran last: its memory is warm
+            return self._idle[threads].pop()  # the one that ran last: its memory is warm
         except IndexError:
-            return Interpreter(self._backend, self._blob)
+            return Interpreter(self._backend, self._blob, threads)
 
 
 class Interpreter:
-    """One interpreter, of one thread: the scheduler spreads runs over the cores.
+    """One interpreter, which divides its work among so many threads.
 
     Calls go to the object below the public class, which looks for views of its
     memory in every call. There are none: GetTensor copies.
@@ -106,14 +128,16 @@ class Interpreter:
     until then stays in it, and makes it ever slower.
     """
 
-    def __init__(self, backend: Backend, blob: bytes) -> None:
+    def __init__(self, backend: Backend, blob: bytes, threads: int) -> None:
         self._backend = backend
-        public = create(backend, blob)
+        self.threads = threads
+        public = create(backend, blob, threads)
         inputs, outputs = public.get_input_details(), public.get_output_details()
         self.input_names = [detail["name"] for detail in inputs]
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
         self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
+        self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
         self._native = public._interpreter
@@ -169,14 +193,14 @@ class Interpreter:
         self.broken = False
 
 
-def create(backend: Backend, blob: bytes) -> Any:
+def create(backend: Backend, blob: bytes, threads: int) -> Any:
     """The runtime's own interpreter, with its memory."""
     options: dict[str, Any] = {}
     if runtime.__name__.startswith("tensorflow"):
         # Its default delegates may run any TensorFlow operation, also those that read files.
         options["experimental_op_resolver_type"] = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        interpreter = runtime.Interpreter(model_content=blob, num_threads=1, **options)
+        interpreter = runtime.Interpreter(model_content=blob, num_threads=threads, **options)
     except ValueError as error:  # no flatbuffer, or of another version
         raise backend.error("Failed to load model from buffer", error) from error
     except Exception as error:

@@ -80,6 +80,7 @@ class Session:
 
     def __init__(self, backend: Backend, module: Any, device: torch.device, found: Effects) -> None:
         self.inputs, self.outputs = signature(module)
+        self.memory = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
         self._output_count = len(self.outputs)
         self._forward = module.forward
         self._device = device

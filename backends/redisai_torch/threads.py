@@ -19,7 +19,7 @@ import torch
 from redisai_py.backend import Run
 
 CORES = len(os.sched_getaffinity(0))
-HEAVY = 2e-3  # seconds that a run takes on one core, to be worth several
+HEAVY = 250e-6  # seconds that a run takes on one core, to be worth several
 TRIES = 3  # runs in a row on several cores that were slower than on one, and end that
 REST = 100  # runs on one core before several are tried again
 

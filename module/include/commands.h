@@ -6,7 +6,7 @@
 #include "core.h"
 #include "redis_api.h"
 
-#define RAI_DECLARE_HANDLER(handler, name, flags, first, last, step) RedisModuleCmdFunc handler;
+#define RAI_DECLARE_HANDLER(handler, name, flags, first, last, step, categories) RedisModuleCmdFunc handler;
 typedef struct rai_command_handlers {
     COMMAND_TABLE(RAI_DECLARE_HANDLER)
 } rai_command_handlers;
@@ -19,6 +19,7 @@ extern rai_command_handlers rai_handlers;
 typedef struct rai_load_hooks {
     int (*register_types)(RedisModuleCtx *ctx);
     int (*register_info)(RedisModuleCtx *ctx);
+    int (*subscribe)(RedisModuleCtx *ctx);
     int (*load_arguments)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *module_dir);
     void (*parse_dag_op)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, rai_parsed_op *parsed);
     void (*store_tensor)(RedisModuleCtx *ctx, RedisModuleString *name, rai_tensor *tensor); /* and replicates it */

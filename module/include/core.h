@@ -59,6 +59,8 @@ int rai_bool_data_valid(const char *data, size_t length);
 rai_tensor *rai_tensor_retain(rai_tensor *tensor);
 void rai_tensor_release(rai_tensor *tensor);
 size_t rai_tensor_memory(const rai_tensor *tensor);
+/* Where Redis moved a tensor that only the keyspace holds, or NULL (event loop). */
+rai_tensor *rai_tensor_defrag(RedisModuleDefragCtx *ctx, rai_tensor *tensor);
 int64_t rai_live_tensors(void);
 
 /* ---- models and scripts (model.c) ---------------------------------------- */
@@ -104,9 +106,24 @@ typedef struct rai_statistics {
     int64_t samples;
 } rai_statistics;
 
+/* How long the requests of a model waited and ran; histogram.c. */
+typedef struct rai_latency rai_latency;
+
 typedef struct rai_job rai_job;
 typedef struct rai_queue rai_queue;
 typedef struct rai_dag rai_dag;
+typedef struct rai_runner rai_runner;
+
+/* What is known of a model's run time, by which it may be run on the event loop (runner.c). */
+typedef struct rai_pace {
+    rai_runner *at_once; /* takes less time than a worker costs; NULL: does not, as far as is known */
+    int64_t bytes;       /* of all inputs, up to which that has been seen */
+    int64_t average_ns;  /* of the runs on the event loop, which alone writes it */
+    int32_t failures;    /* times that it was too slow there */
+    int64_t seen;        /* runs on workers since it was last judged by them */
+    int64_t seen_ns;     /* that they took together */
+    int64_t seen_bytes;  /* of inputs, that each of them had at least */
+} rai_pace;
 
 typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
 
@@ -126,12 +143,16 @@ typedef struct rai_model {
     int64_t batch_size;
     int64_t min_batch_size;
     int64_t min_batch_timeout_ms;
+    int64_t warmup; /* runs before it is ready */
     rai_names *inputs;
     rai_names *outputs;
     rai_names *retired[2]; /* names that readers may still see, kept until the end */
     rai_blob *blob;
     rai_queue *queue;
+    int64_t session_memory; /* bytes of the session, as far as its framework tells; 0: unknown */
     rai_statistics statistics;
+    rai_latency *latency;
+    rai_pace pace;
     void *session;
     char *error;
     rai_job *waiting;       /* executions that wait for state to leave LOADING */
@@ -147,7 +168,7 @@ void rai_model_set_tag(rai_model *model, const char *tag, size_t length);
 rai_blob *rai_blob_new(int64_t room);
 /* Holds string as the next chunk, without copying it (event loop). */
 void rai_blob_hold(rai_blob *blob, RedisModuleString *string);
-/* Takes a buffer allocated by Redis as the next chunk. */
+/* Takes a buffer allocated by Redis as the next chunk, of any number. */
 void rai_blob_own(rai_blob *blob, char *data, size_t length);
 /* Up to length bytes from offset, contiguous. *owned is NULL, or a buffer that
  * the caller frees with RedisModule_Free (a slice across chunks). */
@@ -156,6 +177,7 @@ rai_blob *rai_blob_retain(rai_blob *blob);
 void rai_blob_release(rai_blob *blob);
 rai_names *rai_names_new(int64_t count);
 void rai_names_set(rai_names *names, int64_t index, const char *name, size_t length);
+void rai_names_add(rai_names *names, const char *name, size_t length);
 void rai_names_free(rai_names *names);
 /* Gives a model its names, which it takes over. At most once after the model was
  * published: then it is the worker that loaded it, while the event loop reads. */
@@ -163,15 +185,46 @@ void rai_model_set_names(rai_model *model, rai_names *inputs, rai_names *outputs
 rai_model *rai_model_retain(rai_model *model);
 void rai_model_release(rai_model *model);
 size_t rai_model_memory(const rai_model *model);
+/* Lets Redis move the blob of a model that only the keyspace holds (event loop). */
+void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model);
 int64_t rai_live_models(void);
-void rai_statistics_reset(rai_statistics *statistics);
+void rai_statistics_reset(rai_model *model);
 /* Called by workers when a run ended: one call, its duration, its samples. */
 void rai_statistics_add(rai_model *model, int failed, int64_t duration_us, int64_t samples);
+
+typedef enum rai_phase { RAI_PHASE_QUEUE, RAI_PHASE_RUN, RAI_PHASES } rai_phase;
+
+/* What is shown of a phase, in microseconds, with an error of at most 6 %. */
+typedef struct rai_quantiles {
+    int64_t p50;
+    int64_t p99;
+    int64_t p999;
+} rai_quantiles;
+
+/* Counts one request: how long it waited and how long it ran (worker). */
+void rai_latency_add(rai_latency *latency, int64_t queue_us, int64_t run_us);
+/* Counts runs of the session, of which each may serve several requests (worker). */
+void rai_latency_add_runs(rai_latency *latency, int64_t runs);
+int64_t rai_latency_runs(const rai_latency *latency);
+void rai_latency_quantiles(const rai_latency *latency, int32_t phase, rai_quantiles *quantiles);
+
+/* The model that an alias, which is a list of one name, stands for, borrowed, or NULL.
+ * To be called with Redis' lock. */
+rai_model *rai_alias_target(RedisModuleCtx *ctx, const rai_names *alias);
 
 /* The registry of models in the keyspace, by their last known name. */
 void rai_registry_add(rai_model *model, const RedisModuleString *key); /* event loop */
 void rai_registry_remove(rai_model *model);
 void rai_registry_rename(rai_model *model, RedisModuleString *key); /* event loop */
+typedef struct rai_state_counts {
+    int64_t ready;
+    int64_t loading;
+    int64_t failed;
+} rai_state_counts;
+
+/* How many of the registered values are in each state. 0: without wait the registry
+ * was in use, and nothing was counted. */
+int rai_registry_count(rai_state_counts *counts, int wait);
 /* All registered models, each with a reference for the caller, in an array that
  * the caller frees (event loop). */
 rai_model **rai_registry_snapshot(int64_t *count);
@@ -251,7 +304,11 @@ struct rai_job {
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
     int64_t enqueued_us;  /* CLOCK_MONOTONIC */
+    int64_t ready_us;     /* RAI_JOB_EXECUTE: when nothing but a worker was missing */
+    int64_t begun_us;     /* RAI_JOB_EXECUTE: when its run began; 0: it did not */
+    int32_t phase;        /* queue.c */
     int64_t timeout_ms;   /* 0: none */
+    int32_t urgent;       /* PRIORITY HIGH: it goes before what waits for its device */
     char *error;          /* one line, with its code; NULL: success */
     int32_t first_output; /* position of the first output key in the command */
     int32_t input_count;
@@ -281,6 +338,8 @@ int64_t rai_now_us(void);
 void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisModuleCmdFunc reply);
 /* Pushes a job that nobody waits for; it is freed when it is complete. */
 void rai_job_spawn(rai_job *job, rai_queue *queue);
+/* The same, behind all jobs that somebody waits for. */
+void rai_job_spawn_behind(rai_job *job, rai_queue *queue);
 /* Pushes the job and waits for it in place. On the event loop only where Redis
  * cannot block a client (MULTI, Lua, module load, calls of other modules). The
  * caller frees the job. */
@@ -334,10 +393,12 @@ rai_job *rai_dag_new(int32_t ops);
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor);
 /* Adds a slot to the inputs of the operation that is being built. */
 void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot);
-/* Blocks the client until all executions are over, and hands out those that need
- * nothing but what is there. There must be one (event loop). */
-void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
-/* The same for a callback, which is called on a worker; any number of executions. */
+/* Starts a DAG: hands out the executions that need nothing but what is there, and
+ * blocks the client until all are over. 1: they are over already, since none had to
+ * leave the event loop; then the client is not blocked, and the caller replies and
+ * frees the job (event loop). */
+int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* The same for a callback, which is called on a worker. */
 void rai_dag_execute(rai_job *job, rai_job_callback callback, void *owner);
 /* Whether the tensor is there, as far as the client may know: what was made behind
  * the first failure is not. */
@@ -353,6 +414,33 @@ typedef struct rai_parsed_op {
     const char *error;         /* NULL: none */
     RedisModuleString **names; /* of inputs, then outputs; of the tensor; the caller gives room for all words */
 } rai_parsed_op;
+
+/* ---- runners: models that need no Python to run (runner.c) ---------------- */
+
+/* What a session may have besides its Python methods. It lives as long as the session. */
+struct rai_runner {
+    /* Runs the model once, in any thread, several at a time, without the GIL: fills
+     * the outputs, which are NULL before, with references for the caller, and returns
+     * NULL; or returns an error's text, which the caller frees with RedisModule_Free.
+     * stop: what a worker's watchdog ends the run by, or NULL. Inputs are not STRING. */
+    char *(*run)(rai_runner *runner, void *stop, rai_tensor **inputs, rai_tensor **outputs);
+    int32_t input_count;
+    int32_t output_count;
+    int32_t predictable; /* the run time follows from the shapes of the inputs */
+    void *state;         /* run's own */
+};
+
+/* Worker: runs the jobs, all of one model, each by itself or, merged, all as one
+ * batch; each gets its outputs or an error. */
+void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged);
+/* Runs the job right here if its model is known to take no longer than handing the
+ * job to a worker would. 0: not so, nothing was done (event loop). */
+int rai_run_at_once(rai_job *job);
+
+/* Whether Redis forbids at the moment that anything is replicated: CLIENT PAUSE, a
+ * failover, a shutdown (event loop). From then on, until that is over, completed jobs
+ * whose effects are to be written are held back (pause.c). */
+int rai_replication_paused(void);
 
 rai_queue *rai_queue_of_device(const char *device); /* creates it */
 rai_queue *rai_control_queue(void);
@@ -371,8 +459,29 @@ void rai_queue_occupied(rai_queue *queue, int more_work);
 void rai_queue_attentive(rai_queue *queue);
 /* Worker: answers the clients of completed jobs. */
 void rai_jobs_complete(rai_job **jobs, int64_t count);
+/* Moves the load of a model that has no session yet to those that somebody waits for. */
+void rai_model_wanted(rai_model *model);
 /* Worker: publishes a finished load and releases the executions that waited. */
 void rai_model_loaded(rai_model *model, void *session, const char *error, size_t error_length);
+/* Worker: a run begins, with these requests; runs is how often the session is called. */
+void rai_jobs_begin(rai_job **jobs, int64_t count, int64_t runs);
+/* Worker: it got work, and then had to wait for the GIL. */
+void rai_queue_add_gil_wait(rai_queue *queue, int64_t microseconds);
+
+/* What a queue has seen, and what it holds now. */
+typedef struct rai_queue_load {
+    int64_t waiting; /* requests; also those whose model is still loading */
+    int64_t running;
+    int64_t requests; /* that began to run */
+    int64_t at_once;  /* of these, on the event loop */
+    int64_t runs;
+    int64_t gil_wait_us;
+    int64_t workers;
+} rai_queue_load;
+
+void rai_queue_get_load(const rai_queue *queue, rai_queue_load *load);
+/* Whether max_queue_depth requests wait for the model's device already: the error, or NULL (event loop). */
+const char *rai_queue_refusal(const rai_model *model);
 const char *rai_queue_name(const rai_queue *queue);
 void *rai_queue_get_scheduler(rai_queue *queue);
 void rai_queue_set_scheduler(rai_queue *queue, void *scheduler);
@@ -449,8 +558,8 @@ typedef struct rai_flow_message {
     rai_bytes key;
 } rai_flow_message;
 
-/* Has the flow files at a path loaded, and served, once the server is up (event loop). */
-int rai_flows_start(RedisModuleCtx *ctx, const char *path);
+/* The flow files at this path are to be loaded, and served, once the server is up. */
+int rai_flows_set_path(const char *path);
 const char *rai_flows_path(void); /* NULL: there are none */
 /* Blocks the client until the flow that the job's call names has answered (event loop). */
 void rai_flow_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
@@ -494,7 +603,23 @@ typedef struct rai_settings {
     int64_t model_chunk_size;
     int64_t model_execution_timeout_ms;
     int64_t backend_memory_limit_mb;
+    int64_t max_queue_depth;        /* requests that may wait for a device; 0: any number */
+    int64_t default_batch_delay_us; /* how long a batch of a model without MINBATCHSIZE is collected */
 } rai_settings;
+
+/* A number that can be configured: as a load argument, and, on Redis 7, as a
+ * configuration parameter of the server. */
+typedef struct rai_option {
+    const char *argument;  /* THREADS_PER_QUEUE */
+    const char *parameter; /* threads-per-queue */
+    int64_t least;         /* as a load argument */
+    int64_t most;
+    int32_t can_change; /* at run time */
+    int32_t is_bytes;
+    int64_t *value; /* in the settings */
+} rai_option;
+
+rai_option *rai_option_at(int64_t index); /* NULL: there are no more */
 
 /* BACKENDSPATH, without slashes at its end; set by the event loop, read anywhere. */
 typedef enum rai_limits { RAI_PATH_SIZE = 4096 } rai_limits;
@@ -514,6 +639,7 @@ typedef struct rai_value_types {
     RedisModuleType *tensor;
     RedisModuleType *model;
     RedisModuleType *script;
+    RedisModuleType *alias;
 } rai_value_types;
 
 extern rai_value_types rai_types;

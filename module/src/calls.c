@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "commands.h"
 #include "internal.h"
@@ -146,11 +147,35 @@ static int is_forbidden(const char *command) {
     return 0;
 }
 
+static int is_write(RedisModuleCtx *ctx, RedisModuleString *command) {
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, "COMMAND", "cs", "INFO", command);
+    RedisModuleCallReply *row = reply ? RedisModule_CallReplyArrayElement(reply, 0) : NULL;
+    int found = row && RedisModule_CallReplyType(row) == REDISMODULE_REPLY_ARRAY &&
+                has_flag(RedisModule_CallReplyArrayElement(row, 2), "write");
+    if (reply) RedisModule_FreeCallReply(reply);
+    return found;
+}
+
+/* Waits, without Redis' lock, for the end of a pause: nothing may be replicated in it. */
+static RedisModuleCtx *wait_for_pause(rai_call *call, RedisModuleCtx *ctx) {
+    static const struct timespec moment = {0, 2000000};
+    while (RedisModule_AvoidReplicaTraffic()) {
+        leave(ctx);
+        nanosleep(&moment, NULL);
+        ctx = enter(call);
+    }
+    return ctx;
+}
+
 /* Runs a command as the call's user; NULL with errno. */
 static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, rai_call *call, RedisModuleString **words, size_t count) {
     const char *command = RedisModule_StringPtrLen(words[0], NULL);
     errno = EACCES;
     if (is_forbidden(command)) return NULL;
+    /* The server may have become a replica since the script began. */
+    errno = EROFS;
+    if ((RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY) && is_write(ctx, words[0])) return NULL;
+    errno = EACCES;
     if (call->trusted || RedisModule_SetContextUser == NULL) {
         if (!call->trusted && !may_do_everything(ctx, call)) return NULL;
         errno = 0;
@@ -170,7 +195,7 @@ static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, rai_call *call, Re
 char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
                      size_t *reply_length) {
     char *copy = NULL;
-    RedisModuleCtx *ctx = enter(call);
+    RedisModuleCtx *ctx = wait_for_pause(call, enter(call));
     RedisModuleString **words = RedisModule_Alloc((size_t)argc * sizeof(*words));
     for (int32_t i = 0; i < argc; i++) words[i] = RedisModule_CreateString(ctx, argv[i], lengths[i]);
     RedisModuleCallReply *reply = run_as_user(ctx, call, words, (size_t)argc);
@@ -215,6 +240,9 @@ rai_model *rai_call_find_model(rai_call *call, int32_t kind, const char *key, si
     } else if ((opened = RedisModule_OpenKey(ctx, name, REDISMODULE_READ)) != NULL) {
         if (RedisModule_ModuleTypeGetType(opened) == (kind == RAI_SCRIPT ? rai_types.script : rai_types.model)) {
             model = rai_model_retain(RedisModule_ModuleTypeGetValue(opened));
+        } else if (kind == RAI_MODEL && RedisModule_ModuleTypeGetType(opened) == rai_types.alias) {
+            model = rai_alias_target(ctx, RedisModule_ModuleTypeGetValue(opened));
+            if (model) rai_model_retain(model);
         } else if (RedisModule_KeyType(opened) != REDISMODULE_KEYTYPE_EMPTY) {
             *error = "WRONGTYPE Operation against a key holding the wrong kind of value";
         }
@@ -275,9 +303,11 @@ static const char *refuse_to_store(RedisModuleCtx *ctx, rai_call *call, RedisMod
 
 int rai_call_store_tensors(rai_call *call, int64_t count, const char *const *keys, const size_t *lengths,
                            rai_tensor *const *tensors, const char **error) {
-    RedisModuleCtx *ctx = enter(call);
+    RedisModuleCtx *ctx = wait_for_pause(call, enter(call));
     RedisModuleString **names = RedisModule_Alloc((size_t)(count + 1) * sizeof(*names));
-    *error = NULL;
+    /* The server may have become a replica since the flow began. */
+    int read_only = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY;
+    *error = read_only ? "READONLY You can't write against a read only replica." : NULL;
     for (int64_t i = 0; i < count; i++) {
         names[i] = RedisModule_CreateString(ctx, keys[i], lengths[i]);
         if (*error == NULL) *error = refuse_to_store(ctx, call, names[i]);

@@ -13,6 +13,9 @@
 
 #include "internal.h"
 
+/* So many short executions may run on the event loop for one command. */
+enum { MOST_AT_ONCE = 8 };
+
 /* An execution that waits for an input. */
 typedef struct edge {
     int32_t waiting; /* operation */
@@ -127,39 +130,6 @@ static void finish(rai_dag *dag) {
     rai_jobs_complete(&run_of(dag)->owner, 1);
 }
 
-/* Hands out those executions that need nothing but what is there. 1: the DAG is over already. */
-static int begin(rai_dag *dag, void (*push)(rai_queue *, rai_job *)) {
-    run *state = run_of(dag);
-    rai_job *ready = NULL;
-    for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
-    state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
-    for (int32_t i = dag->op_count - 1; i >= 0; i--) {
-        if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
-    }
-    start(ready, push);
-    pthread_mutex_lock(&state->lock);
-    int over = --state->active == 0;
-    pthread_mutex_unlock(&state->lock);
-    return over;
-}
-
-void rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
-    rai_job_block(ctx, job, reply);
-    if (begin(job->dag, rai_queue_push_soon)) finish(job->dag);
-}
-
-void rai_dag_execute(rai_job *job, rai_job_callback callback, void *owner) {
-    rai_dag *dag = job->dag;
-    job->calls_back = 1;
-    job->callback = callback;
-    job->owner = owner;
-    for (int32_t i = 0; i < dag->op_count; i++) {
-        if (dag->ops[i].job) dag->ops[i].job->calls_back = 1;
-    }
-    /* A worker is to call back, not the caller. */
-    if (begin(dag, rai_queue_push)) rai_queue_push(rai_queue_of_device("CPU"), job);
-}
-
 /* Takes what has not begun yet, and does not count any more, out of the queues.
  * The flag is for those that have not reached their queue: the cancellation may
  * come first. Called with the lock held. */
@@ -168,6 +138,7 @@ static void drop(rai_dag *dag, int32_t after, rai_cancelled why) {
         rai_dag_op *op = &dag->ops[i];
         if (!op->out || op->job->cancelled == RAI_ABANDONED || op->job->cancelled == (int32_t)why) continue;
         __atomic_store_n(&op->job->cancelled, why, __ATOMIC_RELEASE);
+        rai_queue_give_up(op->job);
         if (op->job->model->queue) rai_queue_cancel(op->job->model->queue, op->job->id);
     }
 }
@@ -224,9 +195,10 @@ static rai_job *wake(rai_dag *dag, const rai_dag_op *op) {
     return ready;
 }
 
-void rai_dag_job_completed(rai_job *job) {
+/* Enters what became of an execution; *over when that was the last one that was out.
+ * Returns those that can start now. */
+static rai_job *completed(rai_dag *dag, rai_job *job, int *over) {
     static const char incomplete[] = "ERR Model did not generate the expected number of outputs";
-    rai_dag *dag = job->dag;
     run *state = run_of(dag);
     rai_dag_op *op = &dag->ops[job->op];
     rai_job *ready = NULL;
@@ -245,8 +217,88 @@ void rai_dag_job_completed(rai_job *job) {
         }
     }
     let_go_of_inputs(dag, op);
-    int over = --state->active == 0;
+    *over = --state->active == 0;
     pthread_mutex_unlock(&state->lock);
+    return ready;
+}
+
+void rai_dag_job_completed(rai_job *job) {
+    int over;
+    rai_dag *dag = job->dag;
+    rai_job *ready = completed(dag, job, &over);
     start(ready, rai_queue_push);
     if (over) finish(dag);
+}
+
+/* ---- starting ----------------------------------------------------------- */
+
+/* Puts a list of jobs behind another one. */
+static rai_job *joined(rai_job *first, rai_job *second) {
+    rai_job **end = &first;
+    while (*end) end = &(*end)->next;
+    *end = second;
+    return first;
+}
+
+/* Runs executions that take no longer than a hand-over to a worker would, and those
+ * that thereby become ready, on the event loop. Returns those that have to go. */
+static rai_job *run_short_ones(rai_dag *dag, rai_job *ready) {
+    rai_job *others = NULL, **last = &others;
+    int over, to_go = MOST_AT_ONCE;
+    while (ready) {
+        rai_job *job = ready;
+        ready = job->next;
+        job->next = NULL;
+        if (job->cancelled || (to_go-- > 0 && rai_run_at_once(job))) {
+            ready = joined(completed(dag, job, &over), ready);
+        } else {
+            *last = job;
+            last = &job->next;
+        }
+    }
+    return others;
+}
+
+/* Executions that need nothing but what is there. From here on the DAG has begun. */
+static rai_job *first_ones(rai_dag *dag) {
+    run *state = run_of(dag);
+    rai_job *ready = NULL;
+    for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
+    state->active = 1; /* ours: nobody finishes the DAG while it is still being started */
+    for (int32_t i = dag->op_count - 1; i >= 0; i--) {
+        if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
+    }
+    return ready;
+}
+
+/* The DAG has been started. 1: it is over already. */
+static int is_over(rai_dag *dag) {
+    run *state = run_of(dag);
+    pthread_mutex_lock(&state->lock);
+    int over = --state->active == 0;
+    pthread_mutex_unlock(&state->lock);
+    return over;
+}
+
+int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    rai_dag *dag = job->dag;
+    rai_job *ready = run_short_ones(dag, first_ones(dag));
+    if (ready == NULL) return 1;
+    rai_job_block(ctx, job, reply);
+    start(ready, rai_queue_push_soon);
+    if (is_over(dag)) finish(dag);
+    return 0;
+}
+
+void rai_dag_execute(rai_job *job, rai_job_callback callback, void *owner) {
+    rai_dag *dag = job->dag;
+    job->calls_back = 1;
+    job->callback = callback;
+    job->owner = owner;
+    for (int32_t i = 0; i < dag->op_count; i++) {
+        if (dag->ops[i].job) dag->ops[i].job->calls_back = 1;
+    }
+    start(first_ones(dag), rai_queue_push);
+    /* A worker is to call back, not the caller. */
+    if (is_over(dag)) rai_queue_push(rai_queue_of_device("CPU"), job);
 }

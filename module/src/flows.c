@@ -297,18 +297,19 @@ static void start(RedisModuleCtx *ctx, void *unused) {
     }
 }
 
-int rai_flows_start(RedisModuleCtx *ctx, const char *path) {
+int rai_flows_set_path(const char *path) {
     if (access(path, R_OK) != 0) return REDISMODULE_ERR;
-    if (flows_path == NULL) {
-        descriptor = eventfd(0, EFD_CLOEXEC);
-        if (descriptor < 0 || RedisModule_SubscribeToKeyspaceEvents(ctx, ALL_EVENTS, on_event) != REDISMODULE_OK) {
-            return REDISMODULE_ERR;
-        }
-        RedisModule_CreateTimer(ctx, START_DELAY_MS, start, NULL);
-    }
+    if (descriptor < 0) descriptor = eventfd(0, EFD_CLOEXEC);
+    if (descriptor < 0) return REDISMODULE_ERR;
     RedisModule_Free(flows_path);
     flows_path = rai_text_new(path);
     return REDISMODULE_OK;
+}
+
+void rai_flows_subscribe(RedisModuleCtx *ctx) {
+    if (flows_path == NULL) return;
+    RedisModule_SubscribeToKeyspaceEvents(ctx, ALL_EVENTS, on_event);
+    RedisModule_CreateTimer(ctx, START_DELAY_MS, start, NULL);
 }
 
 /* ---- INFO: without locks, without memory --------------------------------------------- */

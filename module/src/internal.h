@@ -6,12 +6,18 @@
 
 #include "core.h"
 
+enum { RAI_REDIS_7 = 0x00070000 }; /* as RedisModule_GetServerVersion states it */
+
 /* queue.c: how a job that is not (or no longer) parked reaches a worker. */
 void rai_queue_push(rai_queue *queue, rai_job *job);
 /* Pushes now, or together with the other jobs of this turn (event loop). */
 void rai_queue_push_soon(rai_queue *queue, rai_job *job);
+/* Pushes behind all others; rai_queue_hasten moves the load of a model from there to them. */
+void rai_queue_push_behind(rai_queue *queue, rai_job *job);
+void rai_queue_hasten(rai_queue *queue, const rai_model *model);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
-int rai_queues_init(RedisModuleCtx *ctx);
+void rai_queues_init(void);
+void rai_queues_subscribe(RedisModuleCtx *ctx);
 /* Around callbacks. A worker that stays long in one, or waits in it for another
  * job, is replaced meanwhile, beyond the queue's limit. Elsewhere these do nothing. */
 void rai_callbacks_begin(void);
@@ -21,6 +27,7 @@ void rai_callback_waits(void);
 int64_t rai_check_callbacks(int64_t now_us);
 
 /* jobs.c */
+void rai_job_answer(rai_job *job); /* has the event loop answer the job's client */
 void rai_job_block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
 /* Answers a job that failed without a run; if it calls back, on a worker. */
 void rai_job_refuse(rai_job *job);
@@ -32,10 +39,26 @@ void rai_dag_free(rai_dag *dag);
 void rai_dag_cancel(rai_dag *dag);        /* the client is gone */
 void rai_dag_job_completed(rai_job *job); /* an execution is over */
 
+/* histogram.c */
+rai_latency *rai_latency_new(void);
+size_t rai_latency_memory(void);
+void rai_latency_reset(rai_latency *latency);
+
+/* queue.c: a request is the queue's from the time when only a worker is missing until it is over. */
+void rai_queue_enter(rai_job *job);
+void rai_queue_leave(rai_job *job);
+/* A request of the model ran on the event loop. */
+void rai_queue_count_at_once(rai_model *model);
+void rai_queue_give_up(rai_job *job); /* it is cancelled: it does not wait any more, or goes on running */
+
 /* model.c */
 rai_bytes rai_bytes_new(const char *data, size_t length); /* a copy, with a NUL behind it */
 int rai_model_park(rai_model *model, rai_job *job);
 void rai_models_init(void);
+
+/* pause.c */
+void rai_pause_subscribe(RedisModuleCtx *ctx);
+int rai_pause_holds(rai_job *job); /* whether it keeps the job for now (worker) */
 
 /* watchdog.c */
 int rai_watchdog_init(void);
@@ -48,6 +71,7 @@ int64_t rai_check_runs(int64_t now_us); /* body of the watchdog's turn */
 void rai_serve_flows(void); /* body of the thread of the flows */
 
 /* flows.c */
+void rai_flows_subscribe(RedisModuleCtx *ctx);
 void rai_flow_left(const rai_job *job); /* its client is gone */
 void rai_reply_free(rai_reply *reply);
 

@@ -19,6 +19,8 @@
     MODULE(eventloop, arguments)        \
     MODULE(eventloop, strings)          \
     MODULE(eventloop, keyspace)         \
+    MODULE(eventloop, effects)          \
+    MODULE(eventloop, notifications)    \
     MODULE(eventloop, replies)          \
     MODULE(eventloop, tensors)          \
     MODULE(eventloop, storing)          \
@@ -34,14 +36,18 @@
     MODULE(eventloop, dags)             \
     MODULE(eventloop, dag_texts)        \
     MODULE(eventloop, flows)            \
+    MODULE(eventloop, parameters)       \
     MODULE(eventloop, configuration)    \
+    MODULE(eventloop, load_figures)     \
     MODULE(eventloop, information)      \
+    MODULE(eventloop, aliases)          \
     MODULE(eventloop, tensor_type)      \
     MODULE(eventloop, model_type)       \
     MODULE(eventloop, script_type)      \
     MODULE(worker, native)              \
     MODULE(worker, scheduler)           \
     MODULE(worker, loop)                \
+    MODULE(worker, onnx_runner)         \
     MODULE(worker, _core)
 
 #define DECLARE(package, name) PyMODINIT_FUNC PyInit_##name(void);
@@ -121,6 +127,8 @@ static int import_event_loop(const char *module_dir) {
 }
 
 int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const char *python) {
+    static int started; /* by a load that failed later */
+    if (started) return REDISMODULE_OK;
 #define APPEND(package, name)                                                         \
     if (PyImport_AppendInittab("redisai_py." #package "." #name, PyInit_##name) != 0) \
         return fail(ctx, "no memory", NULL);
@@ -132,6 +140,7 @@ int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const cha
     if (failed) describe_exception(error, sizeof(error));
     /* From here on the main thread never holds the GIL again. */
     PyEval_SaveThread();
+    started = !failed;
     return failed ? fail(ctx, module_dir, error) : REDISMODULE_OK;
 }
 

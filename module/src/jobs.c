@@ -1,7 +1,7 @@
 /* Jobs: units of work for the workers, and the clients that wait for them.
  *
  * Every blocked client is answered exactly once, because there is exactly one
- * place that unblocks: rai_jobs_complete. A client that disconnects, is killed
+ * place that unblocks: rai_job_answer. A client that disconnects, is killed
  * or is unblocked meanwhile only marks its job as cancelled; the worker still
  * completes it, Redis then finds the client gone, and the job is freed. */
 #include <string.h>
@@ -98,7 +98,10 @@ static void cancel(const RedisModuleBlockedClient *client) {
     while (job && job->client != client) job = job->chain_next;
     if (job == NULL) return;
     __atomic_store_n(&job->cancelled, RAI_ABANDONED, __ATOMIC_RELEASE);
-    if (job->kind == RAI_JOB_EXECUTE && job->model->queue) rai_queue_cancel(job->model->queue, job->id);
+    if (job->kind == RAI_JOB_EXECUTE && job->model->queue) {
+        rai_queue_give_up(job);
+        rai_queue_cancel(job->model->queue, job->id);
+    }
     if (job->kind == RAI_JOB_DAG) rai_dag_cancel(job->dag);
     if (job->kind == RAI_JOB_FLOW) rai_flow_left(job);
     rai_watchdog_poke();
@@ -151,6 +154,7 @@ void rai_job_refuse(rai_job *job) {
 
 void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *)) {
     rai_model *model = job->model;
+    rai_queue_enter(job);
     if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_LOADING && rai_model_park(model, job)) return;
     if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_FAILED) {
         rai_job_fail(job, model->error, strlen(model->error));
@@ -167,6 +171,10 @@ void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdF
 
 void rai_job_spawn(rai_job *job, rai_queue *queue) {
     rai_queue_push(queue, job);
+}
+
+void rai_job_spawn_behind(rai_job *job, rai_queue *queue) {
+    rai_queue_push_behind(queue, job);
 }
 
 /* Not held while anything but the end of a job is waited for. */
@@ -196,14 +204,19 @@ void rai_job_execute(rai_job *job, rai_job_callback callback, void *owner) {
     rai_job_start(job, rai_queue_push);
 }
 
+void rai_job_answer(rai_job *job) {
+    RedisModule_UnblockClient(job->client, job);
+}
+
 static void complete(rai_job *job) {
+    if (job->kind == RAI_JOB_EXECUTE) rai_queue_leave(job);
     if (job->dag && job->kind == RAI_JOB_EXECUTE) {
         rai_dag_job_completed(job);
     } else if (job->callback) {
         job->callback(job);
     } else if (job->client) {
         RedisModule_BlockedClientMeasureTimeEnd(job->client);
-        RedisModule_UnblockClient(job->client, job);
+        if (!rai_pause_holds(job)) rai_job_answer(job);
     } else if (job->in_place) {
         pthread_mutex_lock(&done_lock);
         job->done = 1;

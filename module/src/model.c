@@ -54,6 +54,7 @@ rai_model *rai_model_new(int32_t kind, int32_t backend, const char *device, size
     model->tag = rai_bytes_new("", 0);
     model->inputs = rai_names_new(0);
     model->outputs = rai_names_new(0);
+    model->latency = rai_latency_new();
     __atomic_add_fetch(&live_models, 1, __ATOMIC_RELAXED);
     return model;
 }
@@ -77,7 +78,15 @@ void rai_blob_hold(rai_blob *blob, RedisModuleString *string) {
     blob->length += chunk->length;
 }
 
+/* Room for one more of count items: it doubles, so that what a payload claims to hold
+ * costs nothing before it is there. */
+static void *room_for_one_more(void *items, int64_t count, size_t size) {
+    if ((count & (count - 1)) != 0) return items;
+    return RedisModule_Realloc(items, (size_t)(count ? 2 * count : 1) * size);
+}
+
 void rai_blob_own(rai_blob *blob, char *data, size_t length) {
+    blob->chunks = room_for_one_more(blob->chunks, blob->chunk_count, sizeof(*blob->chunks));
     blob->chunks[blob->chunk_count++] = (rai_chunk){data, length, NULL};
     blob->length += length;
 }
@@ -132,6 +141,11 @@ void rai_names_set(rai_names *names, int64_t index, const char *name, size_t len
     names->items[index] = rai_bytes_new(name, length);
 }
 
+void rai_names_add(rai_names *names, const char *name, size_t length) {
+    names->items = room_for_one_more(names->items, names->count, sizeof(*names->items));
+    names->items[names->count++] = rai_bytes_new(name, length);
+}
+
 void rai_names_free(rai_names *names) {
     if (names == NULL) return;
     for (int64_t i = 0; i < names->count; i++) RedisModule_Free(names->items[i].data);
@@ -164,12 +178,19 @@ static void release_later(RedisModuleCtx *ctx, void *job) {
 
 /* Whoever drops the last reference must wait neither for Python nor for the system.
  * On the event loop the command at hand may still hold the blob's strings, whose
- * counts are not atomic: there the hand-over happens in a later turn. */
+ * counts are not atomic: there the hand-over happens in a later turn. Where memory is
+ * above maxmemory Redis evicts until it sees enough freed, so the blob goes at once. */
 static void release_heavy_parts(rai_model *model) {
+    int on_event_loop = pthread_equal(pthread_self(), event_loop_thread);
+    if (on_event_loop && RedisModule_GetUsedMemoryRatio() > 1) {
+        rai_blob_release(model->blob);
+        model->blob = NULL;
+        if (model->session == NULL) return;
+    }
     rai_job *job = rai_job_new(RAI_JOB_RELEASE, NULL, 0, 0);
     job->session = model->session;
     job->blob = model->blob;
-    if (pthread_equal(pthread_self(), event_loop_thread)) {
+    if (on_event_loop) {
         RedisModule_CreateTimer(rai_detached_context(), 1, release_later, job);
     } else {
         release_elsewhere(job);
@@ -190,18 +211,40 @@ void rai_model_release(rai_model *model) {
     RedisModule_Free(model->device);
     RedisModule_Free(model->tag.data);
     RedisModule_Free(model->error);
+    RedisModule_Free(model->latency);
     if (model->key) RedisModule_FreeString(NULL, model->key);
     RedisModule_Free(model);
     __atomic_sub_fetch(&live_models, 1, __ATOMIC_RELAXED);
 }
 
 size_t rai_model_memory(const rai_model *model) {
-    size_t bytes = sizeof(*model) + model->blob->length + model->tag.length + strlen(model->device);
+    size_t bytes = sizeof(*model) + rai_latency_memory() +
+                   (size_t)__atomic_load_n(&model->session_memory, __ATOMIC_RELAXED) + model->blob->length +
+                   model->tag.length + strlen(model->device);
     const rai_names *lists[] = {model->inputs, model->outputs};
     for (size_t list = 0; list < 2; list++) {
         for (int64_t i = 0; i < lists[list]->count; i++) bytes += sizeof(rai_bytes) + lists[list]->items[i].length + 1;
     }
     return bytes + (size_t)model->blob->chunk_count * sizeof(rai_chunk);
+}
+
+/* While somebody else holds the model or its blob, such as the worker that loads it,
+ * nothing moves. Where Redis moves a string's bytes only, it does not say so. */
+void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model) {
+    rai_blob *blob = model->blob;
+    if (__atomic_load_n(&model->refcount, __ATOMIC_ACQUIRE) != 1) return;
+    if (__atomic_load_n(&blob->refcount, __ATOMIC_ACQUIRE) != 1) return;
+    for (int64_t i = 0; i < blob->chunk_count; i++) {
+        rai_chunk *chunk = &blob->chunks[i];
+        if (chunk->string) {
+            RedisModuleString *moved = RedisModule_DefragRedisModuleString(ctx, chunk->string);
+            if (moved) chunk->string = moved;
+            chunk->data = RedisModule_StringPtrLen(chunk->string, NULL);
+        } else {
+            char *moved = RedisModule_DefragAlloc(ctx, (char *)chunk->data);
+            if (moved) chunk->data = moved;
+        }
+    }
 }
 
 int64_t rai_live_models(void) {
@@ -210,17 +253,22 @@ int64_t rai_live_models(void) {
 
 /* ---- loading ------------------------------------------------------------ */
 
-/* Keeps the job until the model is loaded. 0: the model is loaded already, or
- * has failed, and the job goes its normal way. */
+void rai_model_wanted(rai_model *model) {
+    rai_queue_hasten(rai_control_queue(), model);
+}
+
+/* Keeps the job until the model is loaded, which is next now. 0: the model is loaded
+ * already, or has failed, and the job goes its normal way. */
 int rai_model_park(rai_model *model, rai_job *job) {
     pthread_mutex_lock(&state_lock);
-    int parked = model->state == RAI_MODEL_LOADING;
+    int parked = model->state == RAI_MODEL_LOADING, first = model->waiting == NULL;
     if (parked) {
         rai_job **last = &model->waiting;
         while (*last) last = &(*last)->next;
         *last = job;
     }
     pthread_mutex_unlock(&state_lock);
+    if (parked && first) rai_model_wanted(model);
     return parked;
 }
 
@@ -249,7 +297,9 @@ void rai_model_loaded(rai_model *model, void *session, const char *error, size_t
 
 /* ---- statistics --------------------------------------------------------- */
 
-void rai_statistics_reset(rai_statistics *statistics) {
+void rai_statistics_reset(rai_model *model) {
+    rai_statistics *statistics = &model->statistics;
+    rai_latency_reset(model->latency);
     __atomic_store_n(&statistics->calls, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&statistics->errors, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&statistics->duration_us, 0, __ATOMIC_RELAXED);
@@ -265,6 +315,16 @@ void rai_statistics_add(rai_model *model, int failed, int64_t duration_us, int64
         __atomic_add_fetch(&statistics->duration_us, duration_us, __ATOMIC_RELAXED);
         __atomic_add_fetch(&statistics->samples, samples, __ATOMIC_RELAXED);
     }
+}
+
+rai_model *rai_alias_target(RedisModuleCtx *ctx, const rai_names *alias) {
+    rai_model *model = NULL;
+    RedisModuleString *name = RedisModule_CreateString(ctx, alias->items[0].data, alias->items[0].length);
+    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
+    if (key && RedisModule_ModuleTypeGetType(key) == rai_types.model) model = RedisModule_ModuleTypeGetValue(key);
+    RedisModule_CloseKey(key);
+    RedisModule_FreeString(ctx, name);
+    return model;
 }
 
 /* ---- registry ----------------------------------------------------------- */
@@ -300,6 +360,23 @@ void rai_registry_rename(rai_model *model, RedisModuleString *key) {
     model->key = copy;
     pthread_mutex_unlock(&registry_lock);
     if (old) RedisModule_FreeString(NULL, old);
+}
+
+int rai_registry_count(rai_state_counts *counts, int wait) {
+    if (wait) {
+        pthread_mutex_lock(&registry_lock);
+    } else if (pthread_mutex_trylock(&registry_lock) != 0) {
+        return 0;
+    }
+    *counts = (rai_state_counts){0};
+    for (rai_model *model = registry; model; model = model->next) {
+        int32_t state = __atomic_load_n(&model->state, __ATOMIC_RELAXED);
+        counts->ready += state == RAI_MODEL_READY;
+        counts->loading += state == RAI_MODEL_LOADING;
+        counts->failed += state == RAI_MODEL_FAILED;
+    }
+    pthread_mutex_unlock(&registry_lock);
+    return 1;
 }
 
 rai_model **rai_registry_snapshot(int64_t *count) {

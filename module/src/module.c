@@ -1,15 +1,28 @@
 /* Module load: what redis-server calls through the loader, in order. */
 #include <stdio.h>
 
+#include "command_info.h"
 #include "commands.h"
 #include "internal.h"
 
 rai_command_handlers rai_handlers;
 rai_load_hooks rai_hooks;
 
+/* What COMMAND DOCS, key permissions (Redis 7.0) and ACL categories (7.4) are made of. */
+static int describe_command(RedisModuleCtx *ctx, const char *name, const RedisModuleCommandInfo *info,
+                            const char *categories) {
+    if (RedisModule_GetCommand == NULL || RedisModule_SetCommandInfo == NULL) return REDISMODULE_OK;
+    RedisModuleCommand *command = RedisModule_GetCommand(ctx, name);
+    if (RedisModule_SetCommandInfo(command, info) != REDISMODULE_OK) return REDISMODULE_ERR;
+    if (RedisModule_SetCommandACLCategories == NULL) return REDISMODULE_OK;
+    return RedisModule_SetCommandACLCategories(command, categories);
+}
+
 static int register_commands(RedisModuleCtx *ctx) {
-#define REGISTER(handler, name, flags, first, last, step)                                                       \
-    if (RedisModule_CreateCommand(ctx, name, rai_handlers.handler, flags, first, last, step) != REDISMODULE_OK) \
+    if (RedisModule_AddACLCategory && RedisModule_AddACLCategory(ctx, "ai") != REDISMODULE_OK) return REDISMODULE_ERR;
+#define REGISTER(handler, name, flags, first, last, step, categories)                                             \
+    if (RedisModule_CreateCommand(ctx, name, rai_handlers.handler, flags, first, last, step) != REDISMODULE_OK || \
+        describe_command(ctx, name, &info_of_##handler, categories) != REDISMODULE_OK)                            \
         return REDISMODULE_ERR;
     COMMAND_TABLE(REGISTER)
     return REDISMODULE_OK;
@@ -29,6 +42,16 @@ static int check_server(RedisModuleCtx *ctx) {
     return REDISMODULE_OK;
 }
 
+/* When nothing can fail any more: Redis 7.0 goes on calling what a module that could not be loaded subscribed to. */
+static void subscribe(RedisModuleCtx *ctx) {
+    RedisModuleEvent shutdown_event = {REDISMODULE_EVENT_SHUTDOWN, 1};
+    RedisModule_SubscribeToServerEvent(ctx, shutdown_event, shutting_down);
+    rai_queues_subscribe(ctx);
+    rai_pause_subscribe(ctx);
+    rai_hooks.subscribe(ctx);
+    rai_flows_subscribe(ctx);
+}
+
 /* Called by the loader. module_dir holds the package, python is its executable. */
 __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
                                                              const char *module_dir, const char *python) {
@@ -39,18 +62,20 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     }
     if (RedisModule_IsModuleNameBusy("ai")) return REDISMODULE_ERR;
     RedisModule_SetModuleAttribs(ctx, "ai", rai_version_number(), REDISMODULE_APIVER_1);
-    RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS);
+    /* While a replica loads a new data set beside the old one, values of both exist: they know nothing of each other.
+     */
+    RedisModule_SetModuleOptions(ctx,
+                                 REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD);
     rai_log_init(ctx);
     rai_models_init();
-    if (check_server(ctx) || rai_watchdog_init() || rai_queues_init(ctx) ||
-        rai_interpreter_start(ctx, module_dir, python) || register_commands(ctx) || rai_hooks.register_types(ctx) ||
-        rai_hooks.register_info(ctx)) {
+    rai_queues_init();
+    if (check_server(ctx) || rai_watchdog_init() || rai_interpreter_start(ctx, module_dir, python) ||
+        register_commands(ctx) || rai_hooks.register_types(ctx) || rai_hooks.register_info(ctx)) {
         return REDISMODULE_ERR;
     }
-    RedisModuleEvent shutdown_event = {REDISMODULE_EVENT_SHUTDOWN, 1};
-    RedisModule_SubscribeToServerEvent(ctx, shutdown_event, shutting_down);
     if (rai_shared_api_export(ctx) != REDISMODULE_OK) return REDISMODULE_ERR;
     if (rai_hooks.load_arguments(ctx, argv, argc, module_dir) != REDISMODULE_OK) return REDISMODULE_ERR;
+    subscribe(ctx);
     rai_thread_prefer();
     rai_queue_of_device("CPU"); /* after THREADS_PER_QUEUE is known */
     return REDISMODULE_OK;

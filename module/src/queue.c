@@ -23,9 +23,10 @@
 enum {
     MAX_WORKERS = 64,
     LONG_CALLBACK_US = 20000,
-    EARLY_HANDOVER = 64, /* jobs that do not wait for the turn's end */
-    REDIS_7 = 0x00070000
+    EARLY_HANDOVER = 64 /* jobs that do not wait for the turn's end */
 };
+
+enum { JOB_WAITING, JOB_BEGUN, JOB_GIVEN_UP }; /* phases of a request, of which it leaves the first once */
 
 /* A worker that sleeps. The one that fell asleep last is woken first: its caches
  * are warm, and under light load the others are not disturbed at all. */
@@ -39,12 +40,17 @@ struct rai_queue {
     pthread_mutex_t lock;
     sleeper *sleepers;
     rai_job *head, *tail;
-    rai_job *soon_head, *soon_tail; /* pushed in this turn; event loop only */
+    rai_job *urgent_head, *urgent_tail;
+    rai_job *behind_head, *behind_tail; /* taken one by one, when nothing else is there */
+    rai_job *soon_head, *soon_tail;     /* pushed in this turn; event loop only */
     int64_t soon_count;
     int64_t *cancelled; /* ids of jobs whose client is gone */
     int64_t cancelled_count, cancelled_room;
     int64_t attentive, limit, workers;
-    int look; /* somebody should look at the scheduler though no job is new */
+    int64_t entered, begun, left, given_up; /* requests; given up: left without a run */
+    int64_t runs, gil_wait_us;
+    int64_t at_once; /* requests that ran on the event loop; event loop only */
+    int look;        /* somebody should look at the scheduler though no job is new */
     pthread_t threads[MAX_WORKERS];
     char *name; /* upper case */
     void *scheduler;
@@ -155,9 +161,60 @@ static void append(rai_queue *queue, rai_job *head, rai_job *tail) {
     pthread_mutex_unlock(&queue->lock);
 }
 
+/* Urgent jobs have a list of their own, which workers look at first. */
+static void append_urgent(rai_queue *queue, rai_job *job) {
+    pthread_mutex_lock(&queue->lock);
+    if (queue->urgent_tail) {
+        queue->urgent_tail->next = job;
+    } else {
+        queue->urgent_head = job;
+    }
+    queue->urgent_tail = job;
+    need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
 void rai_queue_push(rai_queue *queue, rai_job *job) {
     job->next = NULL;
-    append(queue, job, job);
+    if (job->urgent) {
+        append_urgent(queue, job);
+    } else {
+        append(queue, job, job);
+    }
+}
+
+void rai_queue_push_behind(rai_queue *queue, rai_job *job) {
+    job->next = NULL;
+    pthread_mutex_lock(&queue->lock);
+    if (queue->behind_tail) {
+        queue->behind_tail->next = job;
+    } else {
+        queue->behind_head = job;
+    }
+    queue->behind_tail = job;
+    need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* Takes the load of a model out of those behind; NULL when it is not there (any more).
+ * Called with the lock held. */
+static rai_job *unlink_load(rai_queue *queue, const rai_model *model) {
+    rai_job *previous = NULL, *job = queue->behind_head;
+    while (job && !(job->kind == RAI_JOB_LOAD && job->model == model)) {
+        previous = job;
+        job = job->next;
+    }
+    if (job == NULL) return NULL;
+    *(previous ? &previous->next : &queue->behind_head) = job->next;
+    if (queue->behind_tail == job) queue->behind_tail = previous;
+    return job;
+}
+
+void rai_queue_hasten(rai_queue *queue, const rai_model *model) {
+    pthread_mutex_lock(&queue->lock);
+    rai_job *job = unlink_load(queue, model);
+    pthread_mutex_unlock(&queue->lock);
+    if (job) rai_queue_push(queue, job);
 }
 
 static void hand_over(rai_queue *queue) {
@@ -169,6 +226,10 @@ static void hand_over(rai_queue *queue) {
 }
 
 void rai_queue_push_soon(rai_queue *queue, rai_job *job) {
+    if (job->urgent) {
+        rai_queue_push(queue, job);
+        return;
+    }
     job->next = NULL;
     if (queue->soon_tail) {
         queue->soon_tail->next = job;
@@ -252,10 +313,18 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
                        int64_t *cancelled_count, int64_t deadline_us) {
     int64_t taken = 0;
     pthread_mutex_lock(&queue->lock);
-    while (deadline_us > 0 && !queue->head && !queue->cancelled_count && !queue->look) {
+    while (deadline_us > 0 && !queue->head && !queue->urgent_head && !queue->behind_head && !queue->cancelled_count &&
+           !queue->look) {
         if (!sleep_until(queue, deadline_us)) break;
     }
     queue->look = 0;
+    while (queue->urgent_head && taken < room) {
+        rai_job *job = queue->urgent_head;
+        queue->urgent_head = job->next;
+        job->next = NULL;
+        jobs[taken++] = job;
+    }
+    if (queue->urgent_head == NULL) queue->urgent_tail = NULL;
     while (queue->head && taken < room) {
         rai_job *job = queue->head;
         queue->head = job->next;
@@ -263,6 +332,12 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
         jobs[taken++] = job;
     }
     if (queue->head == NULL) queue->tail = NULL;
+    if (taken == 0 && queue->behind_head) {
+        jobs[taken++] = queue->behind_head;
+        queue->behind_head = queue->behind_head->next;
+        if (queue->behind_head == NULL) queue->behind_tail = NULL;
+        jobs[0]->next = NULL;
+    }
     *cancelled_count = queue->cancelled_count < cancelled_room ? queue->cancelled_count : cancelled_room;
     queue->cancelled_count -= *cancelled_count;
     if (*cancelled_count > 0) {
@@ -278,7 +353,7 @@ void rai_queue_occupied(rai_queue *queue, int more_work) {
     pthread_mutex_lock(&queue->lock);
     __atomic_sub_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
     if (more_work) queue->look = 1;
-    if (more_work || queue->head || queue->cancelled_count) need_attention(queue);
+    if (more_work || queue->head || queue->urgent_head || queue->cancelled_count) need_attention(queue);
     pthread_mutex_unlock(&queue->lock);
 }
 
@@ -376,7 +451,77 @@ int64_t rai_queue_worker_limit(const rai_queue *queue) {
     return queue->limit;
 }
 
-/* ---- what INFO shows ---------------------------------------------------- */
+/* ---- what a queue holds, and what INFO shows --------------------------------- */
+
+void rai_queue_enter(rai_job *job) {
+    /* An execution of a DAG had to wait for others first; the time is that of its own queue. */
+    job->ready_us = job->dag ? rai_now_us() : job->enqueued_us;
+    if (job->model->queue) __atomic_add_fetch(&job->model->queue->entered, 1, __ATOMIC_RELAXED);
+}
+
+/* Whether the request was waiting, and is in the given phase from now on. */
+static int ends_waiting(rai_job *job, int32_t phase) {
+    int32_t waiting = JOB_WAITING;
+    return __atomic_compare_exchange_n(&job->phase, &waiting, phase, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+void rai_queue_give_up(rai_job *job) {
+    rai_queue *queue = job->model->queue;
+    if (queue && ends_waiting(job, JOB_GIVEN_UP)) __atomic_add_fetch(&queue->given_up, 1, __ATOMIC_RELAXED);
+}
+
+void rai_queue_leave(rai_job *job) {
+    rai_queue_give_up(job);
+    if (job->phase == JOB_BEGUN) __atomic_add_fetch(&job->model->queue->left, 1, __ATOMIC_RELAXED);
+}
+
+void rai_jobs_begin(rai_job **jobs, int64_t count, int64_t runs) {
+    int64_t now = rai_now_us();
+    rai_queue *queue = jobs[0]->model->queue;
+    int64_t begun = 0; /* a request that was given up just before it began is not waited for */
+    for (int64_t i = 0; i < count; i++) {
+        jobs[i]->begun_us = now;
+        begun += ends_waiting(jobs[i], JOB_BEGUN);
+    }
+    __atomic_add_fetch(&queue->begun, begun, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&queue->runs, runs, __ATOMIC_RELAXED);
+    rai_latency_add_runs(jobs[0]->model->latency, runs);
+}
+
+void rai_queue_count_at_once(rai_model *model) {
+    model->queue->at_once++;
+    rai_latency_add_runs(model->latency, 1);
+}
+
+void rai_queue_add_gil_wait(rai_queue *queue, int64_t microseconds) {
+    __atomic_add_fetch(&queue->gil_wait_us, microseconds, __ATOMIC_RELAXED);
+}
+
+/* In the order in which a request is counted, backwards: no difference is negative. */
+void rai_queue_get_load(const rai_queue *queue, rai_queue_load *load) {
+    int64_t left = __atomic_load_n(&queue->left, __ATOMIC_RELAXED);
+    int64_t given_up = __atomic_load_n(&queue->given_up, __ATOMIC_RELAXED);
+    int64_t begun = __atomic_load_n(&queue->begun, __ATOMIC_RELAXED);
+    load->running = begun - left;
+    load->waiting = __atomic_load_n(&queue->entered, __ATOMIC_RELAXED) - begun - given_up;
+    load->at_once = queue->at_once;
+    load->requests = begun + queue->at_once;
+    load->runs = __atomic_load_n(&queue->runs, __ATOMIC_RELAXED) + queue->at_once;
+    load->gil_wait_us = __atomic_load_n(&queue->gil_wait_us, __ATOMIC_RELAXED);
+    load->workers = __atomic_load_n(&queue->workers, __ATOMIC_ACQUIRE);
+}
+
+const char *rai_queue_refusal(const rai_model *model) {
+    static char text[128];
+    int64_t most = rai_config()->max_queue_depth;
+    rai_queue_load load;
+    if (most == 0 || model->queue == NULL) return NULL;
+    rai_queue_get_load(model->queue, &load);
+    if (load.waiting < most) return NULL;
+    snprintf(text, sizeof(text), "QUEUEFULL %lld requests wait for device %s already (MAX_QUEUE_DEPTH)",
+             (long long)load.waiting, model->queue->name);
+    return text;
+}
 
 rai_queue *rai_queue_at(int64_t index) {
     rai_queue *queue = __atomic_load_n(&queues, __ATOMIC_ACQUIRE);
@@ -399,15 +544,17 @@ double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker) {
  * held back. */
 static void around_sleep(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
     (void)ctx, (void)event, (void)data;
+    rai_replication_paused();
     hold_back = subevent != REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP;
     if (!hold_back) rai_queues_flush();
 }
 
-int rai_queues_init(RedisModuleCtx *ctx) {
-    control = queue_new("control", 1);
-    if (RedisModule_GetServerVersion() >= REDIS_7) {
-        RedisModuleEvent event = {REDISMODULE_EVENT_EVENTLOOP, 1};
-        RedisModule_SubscribeToServerEvent(ctx, event, around_sleep);
-    }
-    return REDISMODULE_OK;
+void rai_queues_init(void) {
+    if (control == NULL) control = queue_new("control", 1);
+}
+
+void rai_queues_subscribe(RedisModuleCtx *ctx) {
+    if (RedisModule_GetServerVersion() < RAI_REDIS_7) return;
+    RedisModuleEvent event = {REDISMODULE_EVENT_EVENTLOOP, 1};
+    RedisModule_SubscribeToServerEvent(ctx, event, around_sleep);
 }

@@ -12,6 +12,17 @@ static rai_settings settings = {
 };
 rai_value_types rai_types;
 
+static rai_option options[] = {
+    {"THREADS_PER_QUEUE", "threads-per-queue", 1, INT32_MAX, 0, 0, &settings.threads_per_queue},
+    {"INTRA_OP_PARALLELISM", "intra-op-parallelism", 1, INT32_MAX, 0, 0, &settings.intra_op_parallelism},
+    {"INTER_OP_PARALLELISM", "inter-op-parallelism", 1, INT32_MAX, 0, 0, &settings.inter_op_parallelism},
+    {"MODEL_CHUNK_SIZE", "model-chunk-size", 1, INT64_MAX, 1, 1, &settings.model_chunk_size},
+    {"MODEL_EXECUTION_TIMEOUT", "model-execution-timeout", 1000, INT32_MAX, 1, 0, &settings.model_execution_timeout_ms},
+    {"BACKEND_MEMORY_LIMIT", "backend-memory-limit", 1, INT64_MAX / 1000000, 0, 0, &settings.backend_memory_limit_mb},
+    {"MAX_QUEUE_DEPTH", "max-queue-depth", 0, INT64_MAX, 1, 0, &settings.max_queue_depth},
+    {"DEFAULT_BATCH_DELAY", "default-batch-delay", 0, 1000000000, 1, 0, &settings.default_batch_delay_us},
+};
+
 static rai_backend_info backends[RAI_BACKENDS];
 static RedisModuleCtx *log_context;
 
@@ -34,6 +45,10 @@ const char *rai_git_sha(void) {
 
 rai_settings *rai_config(void) {
     return &settings;
+}
+
+rai_option *rai_option_at(int64_t index) {
+    return index < (int64_t)(sizeof(options) / sizeof(options[0])) ? &options[index] : NULL;
 }
 
 void rai_set_backends_path(const char *path) {

@@ -116,6 +116,9 @@ static rai_model *find(RedisModuleCtx *ctx, RedisModuleString *name, int mode, i
         rai_error_set(error, RedisAI_ErrorCode_EKEYEMPTY, missing);
     } else if (RedisModule_ModuleTypeGetType(key) == type) {
         found = RedisModule_ModuleTypeGetValue(key);
+    } else if (!is_script && RedisModule_ModuleTypeGetType(key) == rai_types.alias) {
+        found = rai_alias_target(ctx, RedisModule_ModuleTypeGetValue(key));
+        if (found == NULL) rai_error_set(error, RedisAI_ErrorCode_EKEYEMPTY, missing);
     } else {
         rai_error_set(error, is_script ? RedisAI_ErrorCode_ESCRIPTRUN : RedisAI_ErrorCode_EMODELRUN,
                       "WRONGTYPE Operation against a key holding the wrong kind of value");

@@ -75,6 +75,16 @@ static void *allocate(size_t bytes, int zeroed) {
     return zeroed ? RedisModule_Calloc(1, bytes) : RedisModule_Alloc(bytes);
 }
 
+/* Points a tensor at its parts, which lie behind each other in one allocation. */
+static void lay_out(rai_tensor *tensor) {
+    int64_t *indices = (int64_t *)(tensor + 1);
+    tensor->dims = indices;
+    indices += tensor->ndim;
+    tensor->offsets = tensor->dtype == RAI_STRING ? indices : NULL;
+    if (tensor->dtype == RAI_STRING) indices += tensor->length;
+    tensor->data = (char *)(((uintptr_t)indices + DATA_ALIGNMENT - 1) & ~(uintptr_t)(DATA_ALIGNMENT - 1));
+}
+
 rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int64_t byte_length, int zeroed) {
     int64_t length = rai_tensor_count(dtype, ndim, dims);
     if (length < 0) return NULL;
@@ -91,11 +101,8 @@ rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int
     tensor->ndim = ndim;
     tensor->length = length;
     tensor->byte_length = byte_length;
-    tensor->dims = (int64_t *)(tensor + 1);
-    tensor->offsets = dtype == RAI_STRING ? tensor->dims + ndim : NULL;
-    uintptr_t data = (uintptr_t)tensor + header;
-    tensor->data = (char *)((data + DATA_ALIGNMENT - 1) & ~(uintptr_t)(DATA_ALIGNMENT - 1));
     tensor->replaced = NULL;
+    lay_out(tensor);
     if (ndim > 0) memcpy(tensor->dims, dims, (size_t)ndim * sizeof(int64_t));
     __atomic_add_fetch(&live_tensors, 1, __ATOMIC_RELAXED);
     return tensor;
@@ -153,6 +160,19 @@ void rai_tensor_release(rai_tensor *tensor) {
 size_t rai_tensor_memory(const rai_tensor *tensor) {
     size_t indices = (size_t)tensor->ndim + (tensor->offsets ? (size_t)tensor->length : 0);
     return sizeof(*tensor) + indices * sizeof(int64_t) + DATA_ALIGNMENT + (size_t)tensor->byte_length;
+}
+
+/* Workers see the data of tensors that they hold, so only those that nobody but the
+ * keyspace holds can move; nobody else can get hold of one meanwhile. */
+rai_tensor *rai_tensor_defrag(RedisModuleDefragCtx *ctx, rai_tensor *tensor) {
+    if (__atomic_load_n(&tensor->refcount, __ATOMIC_ACQUIRE) != 1 || tensor->replaced) return NULL;
+    ptrdiff_t offset = tensor->data - (char *)tensor;
+    rai_tensor *moved = RedisModule_DefragAlloc(ctx, tensor);
+    if (moved == NULL) return NULL;
+    lay_out(moved);
+    /* The alignment of the new place may differ. */
+    memmove(moved->data, (char *)moved + offset, (size_t)moved->byte_length);
+    return moved;
 }
 
 int64_t rai_live_tensors(void) {

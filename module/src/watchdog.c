@@ -61,7 +61,9 @@ void rai_watchdog_poke(void) {
 }
 
 int rai_watchdog_init(void) {
+    static int done; /* by a load that failed later */
     pthread_condattr_t monotonic;
+    if (done++) return 0;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&changed, &monotonic);

@@ -44,6 +44,8 @@ OPAQUE_TYPES = (
     "RedisModuleServerInfoData",
     "RedisModuleCommand",
     "RedisModuleUser",
+    "RedisModuleDefragCtx",
+    "RedisModuleCommandInfo",
 )
 
 CALLBACKS = (
@@ -51,6 +53,19 @@ CALLBACKS = (
     Callback("void", "RedisModuleFreePrivDataFunc", "RedisModuleCtx *ctx, void *private_data"),
     Callback("void", "RedisModuleDisconnectFunc", "RedisModuleCtx *ctx, RedisModuleBlockedClient *client"),
     Callback("void", "RedisModuleTimerFunc", "RedisModuleCtx *ctx, void *data"),
+    Callback("long long", "RedisModuleConfigGetNumericFunc", "const char *name, void *data"),
+    Callback(
+        "int",
+        "RedisModuleConfigSetNumericFunc",
+        "const char *name, long long value, void *data, RedisModuleString **error",
+    ),
+    Callback("RedisModuleString *", "RedisModuleConfigGetStringFunc", "const char *name, void *data"),
+    Callback(
+        "int",
+        "RedisModuleConfigSetStringFunc",
+        "const char *name, RedisModuleString *value, void *data, RedisModuleString **error",
+    ),
+    Callback("int", "RedisModuleConfigApplyFunc", "RedisModuleCtx *ctx, void *data, RedisModuleString **error"),
     Callback("void", "RedisModuleInfoFunc", "RedisModuleInfoCtx *ctx, int for_crash_report"),
     Callback(
         "int", "RedisModuleNotificationFunc", "RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key"
@@ -66,7 +81,80 @@ CALLBACKS = (
     Callback(
         "void *", "RedisModuleTypeCopyFunc", "RedisModuleString *from_key, RedisModuleString *to_key, const void *value"
     ),
+    Callback("int", "RedisModuleTypeDefragFunc", "RedisModuleDefragCtx *ctx, RedisModuleString *key, void **value"),
 )
+
+# What RedisModule_SetCommandInfo takes (Redis 7.0). The flags and the kinds of arguments
+# and searches are numbered in the order in which the server defines them.
+KEY_FLAGS = {
+    name: 1 << bit
+    for bit, name in enumerate(
+        ("RO", "RW", "OW", "RM", "ACCESS", "UPDATE", "INSERT", "DELETE", "NOT_KEY", "INCOMPLETE", "VARIABLE_FLAGS")
+    )
+}
+ARGUMENT_TYPES = {
+    name: number
+    for number, name in enumerate(
+        ("string", "integer", "double", "key", "pattern", "unix-time", "pure-token", "oneof", "block")
+    )
+}
+ARGUMENT_OPTIONAL, ARGUMENT_MULTIPLE, ARGUMENT_MULTIPLE_TOKEN = 1, 2, 4
+BEGIN_INDEX, BEGIN_KEYWORD = 2, 3
+FIND_RANGE, FIND_COUNT = 2, 3
+
+COMMAND_INFO_STRUCTURES = """\
+typedef struct RedisModuleCommandInfoVersion {
+    int version;
+    size_t sizeof_historyentry;
+    size_t sizeof_keyspec;
+    size_t sizeof_arg;
+} RedisModuleCommandInfoVersion;
+
+typedef struct RedisModuleCommandHistoryEntry {
+    const char *since;
+    const char *changes;
+} RedisModuleCommandHistoryEntry;
+
+typedef struct RedisModuleCommandKeySpec {
+    const char *notes;
+    uint64_t flags;
+    int begin_search_type;
+    union {
+        struct { int pos; } index;
+        struct { const char *keyword; int startfrom; } keyword;
+    } bs;
+    int find_keys_type;
+    union {
+        struct { int lastkey; int keystep; int limit; } range;
+        struct { int keynumidx; int firstkey; int keystep; } keynum;
+    } fk;
+} RedisModuleCommandKeySpec;
+
+typedef struct RedisModuleCommandArg {
+    const char *name;
+    int type;
+    int key_spec_index;
+    const char *token;
+    const char *summary;
+    const char *since;
+    int flags;
+    const char *deprecated_since;
+    struct RedisModuleCommandArg *subargs;
+    const char *display_text;
+} RedisModuleCommandArg;
+
+struct RedisModuleCommandInfo {
+    const RedisModuleCommandInfoVersion *version;
+    const char *summary;
+    const char *complexity;
+    const char *since;
+    RedisModuleCommandHistoryEntry *history;
+    const char *tips;
+    int arity;
+    RedisModuleCommandKeySpec *key_specs;
+    RedisModuleCommandArg *args;
+};
+"""
 
 # Numeric values are part of the binary interface of redis-server.
 CONSTANTS = {
@@ -80,13 +168,16 @@ CONSTANTS = {
     "REDISMODULE_KEYTYPE_EMPTY": 0,
     "REDISMODULE_KEYTYPE_MODULE": 6,
     "REDISMODULE_OPTIONS_HANDLE_IO_ERRORS": 1 << 0,
+    "REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD": 1 << 2,
     "REDISMODULE_CTX_FLAGS_LUA": 1 << 0,
     "REDISMODULE_CTX_FLAGS_MULTI": 1 << 1,
     "REDISMODULE_CTX_FLAGS_SLAVE": 1 << 3,
+    "REDISMODULE_CTX_FLAGS_READONLY": 1 << 4,
     "REDISMODULE_CTX_FLAGS_CLUSTER": 1 << 5,
     "REDISMODULE_CTX_FLAGS_REPLICATED": 1 << 12,
     "REDISMODULE_CTX_FLAGS_LOADING": 1 << 13,
     "REDISMODULE_CTX_FLAGS_DENY_BLOCKING": 1 << 21,
+    "REDISMODULE_CTX_FLAGS_ASYNC_LOADING": 1 << 23,
     "REDISMODULE_NOTIFY_GENERIC": 1 << 2,
     "REDISMODULE_NOTIFY_STRING": 1 << 3,
     "REDISMODULE_NOTIFY_LIST": 1 << 4,
@@ -99,11 +190,15 @@ CONSTANTS = {
     "REDISMODULE_NOTIFY_MODULE": 1 << 13,
     "REDISMODULE_CMD_KEY_ACCESS": 1 << 4,
     "REDISMODULE_CMD_KEY_UPDATE": 1 << 5,
+    "REDISMODULE_CONFIG_DEFAULT": 0,
+    "REDISMODULE_CONFIG_IMMUTABLE": 1 << 0,
+    "REDISMODULE_CONFIG_MEMORY": 1 << 7,
     "REDISMODULE_REPLY_STRING": 0,
     "REDISMODULE_REPLY_ERROR": 1,
     "REDISMODULE_REPLY_ARRAY": 3,
     "REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET": 1 << 4,
     "REDISMODULE_EVENT_SHUTDOWN": 5,
+    "REDISMODULE_EVENT_CRON_LOOP": 8,
     "REDISMODULE_EVENT_EVENTLOOP": 15,
     "REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP": 0,
 }
@@ -115,6 +210,7 @@ FUNCTIONS = (
     Function("void *", "Calloc", "size_t count, size_t size"),
     Function("void *", "Realloc", "void *pointer, size_t bytes"),
     Function("void", "Free", "void *pointer"),
+    Function("float", "GetUsedMemoryRatio", ""),
     # Module life cycle.
     Function("int", "SetModuleAttribs", "RedisModuleCtx *ctx, const char *name, int version, int api_version"),
     Function("int", "IsModuleNameBusy", "const char *name"),
@@ -125,6 +221,10 @@ FUNCTIONS = (
         "RedisModuleCtx *ctx, const char *name, RedisModuleCmdFunc function, const char *flags, "
         "int first_key, int last_key, int key_step",
     ),
+    Function("RedisModuleCommand *", "GetCommand", "RedisModuleCtx *ctx, const char *name", "7.0"),
+    Function("int", "SetCommandInfo", "RedisModuleCommand *command, const RedisModuleCommandInfo *info", "7.0"),
+    Function("int", "AddACLCategory", "RedisModuleCtx *ctx, const char *name", "7.4"),
+    Function("int", "SetCommandACLCategories", "RedisModuleCommand *command, const char *categories", "7.4"),
     Function("int", "GetServerVersion", ""),
     Function("RedisModuleServerInfoData *", "GetServerInfo", "RedisModuleCtx *ctx, const char *section"),
     Function("const char *", "ServerInfoGetFieldC", "RedisModuleServerInfoData *data, const char *field"),
@@ -137,6 +237,11 @@ FUNCTIONS = (
     Function(
         "int", "SubscribeToKeyspaceEvents", "RedisModuleCtx *ctx, int types, RedisModuleNotificationFunc callback"
     ),
+    Function(
+        "int",
+        "NotifyKeyspaceEvent",
+        "RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key",
+    ),
     Function("void", "Log", "RedisModuleCtx *ctx, const char *level, const char *format, ..."),
     Function("void", "LogIOError", "RedisModuleIO *io, const char *level, const char *format, ..."),
     Function("RedisModuleCtx *", "GetDetachedThreadSafeContext", "RedisModuleCtx *ctx"),
@@ -147,6 +252,24 @@ FUNCTIONS = (
     Function(
         "uint64_t", "CreateTimer", "RedisModuleCtx *ctx, long long period_ms, RedisModuleTimerFunc callback, void *data"
     ),
+    # Configuration.
+    Function(
+        "int",
+        "RegisterNumericConfig",
+        "RedisModuleCtx *ctx, const char *name, long long initial, unsigned int flags, long long least, "
+        "long long most, RedisModuleConfigGetNumericFunc get, RedisModuleConfigSetNumericFunc set, "
+        "RedisModuleConfigApplyFunc apply, void *data",
+        "7.0",
+    ),
+    Function(
+        "int",
+        "RegisterStringConfig",
+        "RedisModuleCtx *ctx, const char *name, const char *initial, unsigned int flags, "
+        "RedisModuleConfigGetStringFunc get, RedisModuleConfigSetStringFunc set, RedisModuleConfigApplyFunc apply, "
+        "void *data",
+        "7.0",
+    ),
+    Function("int", "LoadConfigs", "RedisModuleCtx *ctx", "7.0"),
     # Contexts and clients.
     Function("int", "GetContextFlags", "RedisModuleCtx *ctx"),
     Function("int", "GetSelectedDb", "RedisModuleCtx *ctx"),
@@ -160,6 +283,7 @@ FUNCTIONS = (
     Function("int", "ACLCheckKeyPermissions", "RedisModuleUser *user, RedisModuleString *key, int flags", "7.0"),
     Function("int", "IsKeysPositionRequest", "RedisModuleCtx *ctx"),
     Function("void", "KeyAtPos", "RedisModuleCtx *ctx, int position"),
+    Function("void", "KeyAtPosWithFlags", "RedisModuleCtx *ctx, int position, int flags", "7.0"),
     # Blocked clients.
     Function(
         "RedisModuleBlockedClient *",
@@ -189,6 +313,7 @@ FUNCTIONS = (
     Function("int", "ReplyWithLongLong", "RedisModuleCtx *ctx, long long value"),
     Function("int", "ReplyWithDouble", "RedisModuleCtx *ctx, double value"),
     Function("int", "ReplyWithArray", "RedisModuleCtx *ctx, long length"),
+    Function("int", "ReplyWithMap", "RedisModuleCtx *ctx, long length", "7.0"),
     Function("int", "ReplyWithStringBuffer", "RedisModuleCtx *ctx, const char *data, size_t length"),
     Function("int", "ReplyWithCString", "RedisModuleCtx *ctx, const char *text"),
     Function("int", "ReplyWithString", "RedisModuleCtx *ctx, RedisModuleString *string"),
@@ -204,6 +329,7 @@ FUNCTIONS = (
     Function("RedisModuleType *", "ModuleTypeGetType", "RedisModuleKey *key"),
     Function("void *", "ModuleTypeGetValue", "RedisModuleKey *key"),
     # Replication and calls.
+    Function("int", "AvoidReplicaTraffic", ""),
     Function("int", "Replicate", "RedisModuleCtx *ctx, const char *command, const char *format, ..."),
     Function("int", "ReplicateVerbatim", "RedisModuleCtx *ctx"),
     Function("RedisModuleCallReply *", "Call", "RedisModuleCtx *ctx, const char *command, const char *format, ..."),
@@ -234,9 +360,14 @@ FUNCTIONS = (
     # Functions that modules offer each other.
     Function("int", "ExportSharedAPI", "RedisModuleCtx *ctx, const char *name, void *function"),
     Function("void *", "GetSharedAPI", "RedisModuleCtx *ctx, const char *name"),
+    Function("void *", "DefragAlloc", "RedisModuleDefragCtx *ctx, void *pointer"),
+    Function("RedisModuleString *", "DefragRedisModuleString", "RedisModuleDefragCtx *ctx, RedisModuleString *string"),
     # INFO.
     Function("int", "RegisterInfoFunc", "RedisModuleCtx *ctx, RedisModuleInfoFunc callback"),
     Function("int", "InfoAddSection", "RedisModuleInfoCtx *ctx, const char *name"),
     Function("int", "InfoAddFieldCString", "RedisModuleInfoCtx *ctx, const char *field, const char *value"),
     Function("int", "InfoAddFieldLongLong", "RedisModuleInfoCtx *ctx, const char *field, long long value"),
+    Function("int", "InfoBeginDictField", "RedisModuleInfoCtx *ctx, const char *name"),
+    Function("int", "InfoEndDictField", "RedisModuleInfoCtx *ctx"),
+    Function("void", "LatencyAddSample", "const char *event, long long milliseconds"),
 )

@@ -8,7 +8,7 @@ from cython.cimports.core import (
     rai_backend_from_name,
     rai_config,
     rai_control_queue,
-    rai_flows_start,
+    rai_flows_set_path,
     rai_get_backends_path,
     rai_job,
     rai_job_free,
@@ -19,8 +19,9 @@ from cython.cimports.core import (
     rai_live_jobs,
     rai_live_models,
     rai_live_tensors,
+    rai_option,
+    rai_option_at,
     rai_set_backends_path,
-    rai_settings,
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdio import snprintf
@@ -45,7 +46,6 @@ from cython.cimports.redis_api import (
     RedisModule_GetClientInfoById,
     RedisModule_GetContextFlags,
     RedisModule_Log,
-    RedisModule_ReplyWithArray,
     RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithLongLong,
@@ -59,11 +59,12 @@ from cython.cimports.redis_api import (
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
+from cython.cimports.redisai_py.eventloop.parameters import register_parameters
+from cython.cimports.redisai_py.eventloop.replies import reply_with_pairs
 
 CANNOT_BLOCK = cython.declare(
     cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
 )
-LEAST_EXECUTION_TIMEOUT_MS = cython.declare(cython.longlong, 1000)
 
 
 @cython.cfunc
@@ -101,57 +102,25 @@ def backend_job(name: cython.pointer(RedisModuleString), path: cython.pointer(Re
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def set_number(
-    ctx: cython.pointer(RedisModuleCtx),
-    key: cython.pointer(RedisModuleString),
-    value: cython.pointer(RedisModuleString),
-    name: cython.p_const_char,
-    least: cython.longlong,
-    setting: cython.pointer(int64_t),
-) -> cython.int:
-    """1: this is the setting and its value is valid, 0: it is another setting, -1: the value is bad."""
-    number: cython.longlong = 0
-    if not is_word(key, name):
-        return 0
-    if not parse_integer(value, cython.address(number)) or number < least:
-        return -1
-    setting[0] = number
-    RedisModule_Log(ctx, b"notice", b"Setting %s parameter to: %lld", name, number)
-    return 1
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def set_option(
     ctx: cython.pointer(RedisModuleCtx),
     key: cython.pointer(RedisModuleString),
     value: cython.pointer(RedisModuleString),
 ) -> cython.bint:
     """Applies a pair that is no backend; false when the key is unknown or the value is not valid."""
-    result: cython.int
-    settings: cython.pointer(rai_settings) = rai_config()
-    result = set_number(ctx, key, value, b"THREADS_PER_QUEUE", 1, cython.address(settings.threads_per_queue))
-    if result == 0:
-        result = set_number(ctx, key, value, b"INTRA_OP_PARALLELISM", 1, cython.address(settings.intra_op_parallelism))
-    if result == 0:
-        result = set_number(ctx, key, value, b"INTER_OP_PARALLELISM", 1, cython.address(settings.inter_op_parallelism))
-    if result == 0:
-        result = set_number(ctx, key, value, b"MODEL_CHUNK_SIZE", 1, cython.address(settings.model_chunk_size))
-    if result == 0:
-        result = set_number(
-            ctx,
-            key,
-            value,
-            b"MODEL_EXECUTION_TIMEOUT",
-            LEAST_EXECUTION_TIMEOUT_MS,
-            cython.address(settings.model_execution_timeout_ms),
-        )
-    if result == 0:
-        result = set_number(
-            ctx, key, value, b"BACKEND_MEMORY_LIMIT", 1, cython.address(settings.backend_memory_limit_mb)
-        )
-    return result == 1
+    number: cython.longlong = 0
+    index: int64_t = 0
+    option: cython.pointer(rai_option) = rai_option_at(0)
+    while option != cython.NULL and not is_word(key, option.argument):
+        index += 1
+        option = rai_option_at(index)
+    if option == cython.NULL:
+        return False
+    if not parse_integer(value, cython.address(number)) or number < option.least or number > option.most:
+        return False
+    option.value[0] = number
+    RedisModule_Log(ctx, b"notice", b"Setting %s parameter to: %lld", option.argument, number)
+    return True
 
 
 @cython.cfunc
@@ -176,7 +145,7 @@ def load_argument(
     job: cython.pointer(rai_job)
     loaded: cython.bint
     if is_word(key, b"FLOWS"):
-        return backends or rai_flows_start(ctx, RedisModule_StringPtrLen(value, cython.NULL)) == REDISMODULE_OK
+        return backends or rai_flows_set_path(RedisModule_StringPtrLen(value, cython.NULL)) == REDISMODULE_OK
     if is_word(key, b"BACKENDSPATH") or is_backend(key) != backends:
         return True
     if not backends:
@@ -198,7 +167,10 @@ def load_arguments(
     argc: cython.int,
     module_dir: cython.p_const_char,
 ) -> cython.int:
-    """Applies the arguments of --loadmodule: BACKENDSPATH, then the options, then the backends, which read both."""
+    """Applies the arguments of --loadmodule: BACKENDSPATH, then the options, then the backends, which read both.
+
+    What the server's own configuration says of them goes before the arguments.
+    """
     at: cython.int
     backends: cython.int
     default_path: cython.char[RAI_PATH_SIZE]
@@ -215,6 +187,8 @@ def load_arguments(
         if is_word(argv[at], b"BACKENDSPATH"):
             rai_set_backends_path(RedisModule_StringPtrLen(argv[at + 1], cython.NULL))
     for backends in range(2):
+        if backends and not register_parameters(ctx):
+            return REDISMODULE_ERR
         for at in range(0, argc, 2):
             if not load_argument(ctx, argv[at], argv[at + 1], backends):
                 RedisModule_Log(
@@ -291,7 +265,7 @@ def goes_up(path: cython.p_const_char) -> cython.bint:
     """Whether a component of the path is ``..``."""
     at: cython.p_const_char = strstr(path, b"..")
     while at != cython.NULL:
-        if (at == path or at[-1] == b"/"[0]) and (at[2] == 0 or at[2] == b"/"[0]):
+        if (at == path or (at - 1)[0] == b"/"[0]) and (at[2] == 0 or at[2] == b"/"[0]):
             return True
         at = strstr(at + 1, b"..")
     return False
@@ -361,7 +335,7 @@ def config_loadbackend(
 @cython.exceptval(check=False)
 def reply_with_live_objects(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     """How many objects there are, in the keyspace and out of it: shows what is not given back."""
-    RedisModule_ReplyWithArray(ctx, 6)
+    reply_with_pairs(ctx, 3)
     RedisModule_ReplyWithCString(ctx, b"tensors")
     RedisModule_ReplyWithLongLong(ctx, rai_live_tensors())
     RedisModule_ReplyWithCString(ctx, b"models")

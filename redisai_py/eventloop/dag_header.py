@@ -12,14 +12,13 @@ from cython.cimports.core import (
     rai_tensor_retain,
 )
 from cython.cimports.redis_api import (
-    RedisModule_KeyAtPos,
     RedisModuleCtx,
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
 from cython.cimports.redisai_py.eventloop.dag_names import claim_name, define_name
-from cython.cimports.redisai_py.eventloop.execution import unexpected
-from cython.cimports.redisai_py.eventloop.keyspace import find_tensor
+from cython.cimports.redisai_py.eventloop.execution import BAD_PRIORITY, parse_priority, unexpected
+from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, report_read, report_written
 
 UNEXPECTED = cython.declare(cython.p_const_char, b"ERR Invalid DAG command. Unexpected argument:  %s")
 
@@ -28,6 +27,7 @@ LOAD = cython.declare(cython.int, 1)
 PERSIST = cython.declare(cython.int, 2)
 ROUTING = cython.declare(cython.int, 4)
 TIMEOUT = cython.declare(cython.int, 8)
+PRIORITY = cython.declare(cython.int, 16)
 
 # What is being parsed (one thread, so one is enough).
 argv_at = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
@@ -159,6 +159,22 @@ def parse_timeout(timeout_ms: cython.p_longlong) -> cython.p_const_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def parse_rank(owner: cython.pointer(rai_job)) -> cython.p_const_char:
+    """Parses ``PRIORITY p``; NULL, or the error."""
+    global argv_at
+    is_high: cython.bint = False
+    if argv_end - argv_at < 2:
+        return b"ERR No value provided for PRIORITY"
+    if not parse_priority(argv_at[1], cython.address(is_high)):
+        return BAD_PRIORITY
+    owner.urgent = is_high
+    argv_at += 2
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def section_of(argument: cython.pointer(RedisModuleString)) -> cython.int:
     """The section that this word begins, or 0."""
     if is_word(argument, b"LOAD"):
@@ -169,6 +185,8 @@ def section_of(argument: cython.pointer(RedisModuleString)) -> cython.int:
         return ROUTING
     if is_word(argument, b"TIMEOUT"):
         return TIMEOUT
+    if is_word(argument, b"PRIORITY"):
+        return PRIORITY
     return 0
 
 
@@ -200,6 +218,8 @@ def parse_header(
             error[0] = parse_persist(owner.dag, argv, read_only)
         elif section == TIMEOUT:
             error[0] = parse_timeout(cython.address(timeout_ms))
+        elif section == PRIORITY:
+            error[0] = parse_rank(owner)
         elif is_word(argv_at[0], b"KEYS"):
             error[0] = parse_keys()
         else:
@@ -231,13 +251,16 @@ def report_header(
             return argc
         count = 1
         at += 1
-        if section != TIMEOUT and not is_word(argv[at - 1], b"ROUTING"):
+        if section != TIMEOUT and section != PRIORITY and not is_word(argv[at - 1], b"ROUTING"):
             if not parse_integer(argv[at], cython.address(count)) or count <= 0:
                 return argc
             at += 1
         for i in range(cython.cast(cython.int, count if count < argc - at else argc - at)):
             if section != TIMEOUT:
-                RedisModule_KeyAtPos(ctx, at + i)
+                if section == PERSIST:
+                    report_written(ctx, at + i)
+                elif section != PRIORITY:
+                    report_read(ctx, at + i)
         if count > argc - at:
             return argc
         at += cython.cast(cython.int, count)

@@ -107,6 +107,7 @@ def parse_execution(
         op.job.op = position
         op.job.enqueued_us = owner.enqueued_us
         op.job.timeout_ms = owner.timeout_ms
+        op.job.urgent = owner.urgent
         for i in range(op.job.input_count):
             need(dag, position, names[i])
         op.output = dag.slot_count

@@ -21,7 +21,9 @@ from cython.cimports.redis_api import (
     RedisModuleKey,
     RedisModuleString,
 )
+from cython.cimports.redisai_py.eventloop.effects import obstacle
 from cython.cimports.redisai_py.eventloop.keyspace import open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.tensors import replicate_tensor, reply_with_tensor, store_tensor
 
 
@@ -46,6 +48,7 @@ def persist_tensors(
         store_tensor(key, dag.slots[dag.persist[i]])
         RedisModule_CloseKey(key)
         replicate_tensor(ctx, names[i], dag.slots[dag.persist[i]])
+        notify(ctx, b"dagexecute", names[i])
     return True
 
 
@@ -75,8 +78,13 @@ def finish_dag(
     """Persists and replies."""
     i: int32_t
     persisted: cython.bint = True
+    error: cython.p_const_char = cython.NULL
     if dag.timed_out:
         return RedisModule_ReplyWithSimpleString(ctx, b"TIMEDOUT")
+    if dag.failed == dag.op_count and dag.persist_count > 0:
+        error = obstacle(ctx, argv + dag.persist_at, dag.persist_count)
+    if error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
     if dag.failed == dag.op_count:
         persisted = persist_tensors(ctx, dag, argv + dag.persist_at)
     RedisModule_ReplyWithArray(ctx, dag.op_count + (0 if persisted else 1))

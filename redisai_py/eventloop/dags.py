@@ -20,7 +20,6 @@ from cython.cimports.redis_api import (
     REDISMODULE_OK,
     RedisModule_Calloc,
     RedisModule_IsKeysPositionRequest,
-    RedisModule_KeyAtPos,
     RedisModule_ReplyWithError,
     RedisModuleCtx,
     RedisModuleString,
@@ -31,6 +30,7 @@ from cython.cimports.redisai_py.eventloop.dag_names import forget_names, slot_of
 from cython.cimports.redisai_py.eventloop.dag_operations import parse_operations
 from cython.cimports.redisai_py.eventloop.dag_replies import finish_dag, reply_to_dag
 from cython.cimports.redisai_py.eventloop.execution import cannot_wait, reply_with_cannot_wait
+from cython.cimports.redisai_py.eventloop.keyspace import report_read
 from cython.cimports.redisai_py.eventloop.script_execution import report_scopes
 
 
@@ -57,7 +57,7 @@ def report_keys(
             or is_word(argv[start], b"AI.MODELRUN")
             or is_word(argv[start], b"AI.SCRIPTRUN")
         ):
-            RedisModule_KeyAtPos(ctx, start + 1)
+            report_read(ctx, start + 1)
 
 
 @cython.cfunc
@@ -133,9 +133,7 @@ def run_dag(
         return RedisModule_ReplyWithError(ctx, error)
     for i in range(owner.dag.op_count):
         executions += owner.dag.ops[i].kind == RAI_OP_EXECUTE
-    if executions > 0:
-        rai_dag_submit(ctx, owner, reply_to_dag)
-    else:
+    if executions == 0 or rai_dag_submit(ctx, owner, reply_to_dag):
         finish_dag(ctx, argv, owner.dag)
         rai_job_free(owner)
     return REDISMODULE_OK
@@ -147,7 +145,7 @@ def run_dag(
 def dagexecute(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI.DAGEXECUTE [LOAD ...] [PERSIST ...] [ROUTING ...] [TIMEOUT ...] |> operation [|> operation ...]"""
+    """AI.DAGEXECUTE [LOAD ...] [PERSIST ...] [ROUTING ...] [TIMEOUT ...] [PRIORITY ...] |> operation ..."""
     return run_dag(ctx, argv, argc, False, False, b"ERR missing arguments for 'AI.DAGEXECUTE' command")
 
 

@@ -15,11 +15,14 @@ from cython.cimports.core import (
     rai_job_of_context,
     rai_job_submit_execution,
     rai_model,
+    rai_queue_refusal,
+    rai_run_at_once,
     rai_tensor_retain,
     rai_types,
 )
 from cython.cimports.libc.stdio import snprintf
 from cython.cimports.redis_api import (
+    REDISMODULE_CTX_FLAGS_ASYNC_LOADING,
     REDISMODULE_CTX_FLAGS_DENY_BLOCKING,
     REDISMODULE_CTX_FLAGS_LUA,
     REDISMODULE_CTX_FLAGS_MULTI,
@@ -27,7 +30,6 @@ from cython.cimports.redis_api import (
     RedisModule_CloseKey,
     RedisModule_GetContextFlags,
     RedisModule_IsKeysPositionRequest,
-    RedisModule_KeyAtPos,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithSimpleString,
     RedisModule_StringPtrLen,
@@ -36,20 +38,30 @@ from cython.cimports.redis_api import (
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
+from cython.cimports.redisai_py.eventloop.effects import obstacle
 from cython.cimports.redisai_py.eventloop.keyspace import (
     find_model,
     find_tensor,
     open_for_writing,
     reply_with_wrong_type,
+    report_read,
+    report_written,
 )
+from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.tensors import replicate_tensor, store_tensor
 
 CANNOT_BLOCK = cython.declare(
-    cython.int, REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
+    cython.int,
+    REDISMODULE_CTX_FLAGS_MULTI
+    | REDISMODULE_CTX_FLAGS_LUA
+    | REDISMODULE_CTX_FLAGS_DENY_BLOCKING
+    | REDISMODULE_CTX_FLAGS_ASYNC_LOADING,
 )
 UNEXPECTED = cython.declare(cython.p_const_char, b"Invalid argument: %s")  # without ERR, as RedisAI sends it
 
 NO_TIMEOUT_IN_DAG = b"ERR TIMEOUT not allowed within a DAG command"
+NO_PRIORITY_IN_DAG = b"ERR PRIORITY not allowed within a DAG command"
+BAD_PRIORITY = b"ERR Invalid value for PRIORITY, which must be HIGH or NORMAL"
 
 # The request being parsed (one thread, so one is enough).
 first_input = cython.declare(cython.int, 0)
@@ -57,15 +69,22 @@ input_count = cython.declare(cython.longlong, 0)
 first_output = cython.declare(cython.int, 0)
 output_count = cython.declare(cython.longlong, 0)
 timeout_ms = cython.declare(cython.longlong, 0)
+urgent = cython.declare(cython.bint, False)
 message = cython.declare(cython.char[512])
 
 
 def cannot_wait(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
-    """Whether the client cannot be blocked: in MULTI, in Lua, or called by another module."""
+    """Whether the client cannot be blocked: in MULTI, in Lua, called by another module, or beside a load.
+
+    While a replica loads new data beside the old (repl-diskless-load swapdb), Redis serves readers, but answers no
+    blocked client before the load ends.
+    """
     return (RedisModule_GetContextFlags(ctx) & CANNOT_BLOCK) != 0
 
 
 def reply_with_cannot_wait(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
+    if RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_ASYNC_LOADING:
+        return RedisModule_ReplyWithError(ctx, b"LOADING Redis is loading the dataset in memory")
     return RedisModule_ReplyWithError(ctx, b"ERR Cannot run RedisAI command within a transaction or a LUA script")
 
 
@@ -86,7 +105,7 @@ def unexpected(format: cython.p_const_char, argument: cython.pointer(RedisModule
 def parse_counts(
     model: cython.pointer(rai_model), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.p_const_char:
-    """Parses ``INPUTS n input ... OUTPUTS m output ... [TIMEOUT t]`` from argv[2] on; NULL, or the error.
+    """Parses ``INPUTS n input ... OUTPUTS m output ... [TIMEOUT t] [PRIORITY p]`` from argv[2] on; NULL, or the error.
 
     The counts of a model that is still loading are not known; its worker checks them. One
     that could not be loaded answers with the reason, whatever the counts.
@@ -117,29 +136,44 @@ def parse_counts(
     first_output = at + 2
     if output_count > argc - first_output:
         return b"ERR number of output keys to AI.MODELEXECUTE command does not match the number of given arguments"
-    return parse_timeout(argv, argc, first_output + cython.cast(cython.int, output_count))
+    return parse_options(argv, argc, first_output + cython.cast(cython.int, output_count))
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def parse_timeout(
+def parse_options(
     argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int, at: cython.int
 ) -> cython.p_const_char:
-    """Parses ``[TIMEOUT t]``, which must be all that is left; NULL, or the error."""
-    global timeout_ms
+    """Parses ``[TIMEOUT t] [PRIORITY p]``, in any order, which must be all that is left; NULL, or the error."""
+    global timeout_ms, urgent
+    timed: cython.bint = False
+    ranked: cython.bint = False
     timeout_ms = 0
-    if at == argc:
-        return cython.NULL
-    if not is_word(argv[at], b"TIMEOUT"):
-        return unexpected(UNEXPECTED, argv[at])
-    if at + 1 == argc:
-        return b"ERR No value provided for TIMEOUT"
-    if not parse_integer(argv[at + 1], cython.address(timeout_ms)) or timeout_ms <= 0:
-        return b"ERR Invalid value for TIMEOUT"
-    if at + 2 < argc:
-        return unexpected(UNEXPECTED, argv[at + 2])
+    urgent = False
+    while at < argc:
+        if is_word(argv[at], b"TIMEOUT") and not timed:
+            timed = True
+            if at + 1 == argc:
+                return b"ERR No value provided for TIMEOUT"
+            if not parse_integer(argv[at + 1], cython.address(timeout_ms)) or timeout_ms <= 0:
+                return b"ERR Invalid value for TIMEOUT"
+        elif is_word(argv[at], b"PRIORITY") and not ranked:
+            ranked = True
+            if at + 1 == argc:
+                return b"ERR No value provided for PRIORITY"
+            if not parse_priority(argv[at + 1], cython.address(urgent)):
+                return BAD_PRIORITY
+        else:
+            return unexpected(UNEXPECTED, argv[at])
+        at += 2
     return cython.NULL
+
+
+def parse_priority(argument: cython.pointer(RedisModuleString), is_high: cython.pointer(cython.bint)) -> cython.bint:
+    """HIGH or NORMAL; false for anything else."""
+    is_high[0] = is_word(argument, b"HIGH")
+    return is_high[0] or is_word(argument, b"NORMAL")
 
 
 @cython.cfunc
@@ -155,7 +189,7 @@ def report_keys(
     i: cython.int
     if argc < 4:
         return
-    RedisModule_KeyAtPos(ctx, 1)
+    report_read(ctx, 1)
     if not parse_integer(argv[3], cython.address(inputs)) or inputs < 0 or inputs > argc - 4:
         return
     at = 4 + cython.cast(cython.int, inputs) + 1
@@ -164,9 +198,9 @@ def report_keys(
     if outputs < 0 or outputs > argc - at - 1:
         return
     for i in range(4, at - 1):
-        RedisModule_KeyAtPos(ctx, i)
+        report_read(ctx, i)
     for i in range(at + 1, at + 1 + cython.cast(cython.int, outputs)):
-        RedisModule_KeyAtPos(ctx, i)
+        report_written(ctx, i)
 
 
 def take_inputs(
@@ -216,6 +250,7 @@ def store_outputs(
         store_tensor(key, job.outputs[i])
         RedisModule_CloseKey(key)
         replicate_tensor(ctx, names[i], job.outputs[i])
+        notify(ctx, b"modelexecute" if job.call == cython.NULL else b"scriptexecute", names[i])
     return True
 
 
@@ -225,10 +260,14 @@ def finish_execution(
     job: cython.pointer(rai_job),
 ) -> cython.int:
     """Stores a job's outputs under these names, and replies."""
+    error: cython.p_const_char
     if job.error != cython.NULL:
         return RedisModule_ReplyWithError(ctx, job.error)
     if job.timed_out:
         return RedisModule_ReplyWithSimpleString(ctx, b"TIMEDOUT")
+    error = obstacle(ctx, outputs, job.output_count)
+    if error != cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
     if not store_outputs(ctx, outputs, job):
         return reply_with_wrong_type(ctx)
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
@@ -252,7 +291,8 @@ def submit(
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     model: cython.pointer(rai_model),
 ) -> cython.int:
-    """Looks up the inputs of the parsed request and gives it to a worker."""
+    """Looks up the inputs of the parsed request and gives it to a worker, or runs it here if that is known to be
+    the shorter way."""
     error: cython.p_const_char = cython.NULL
     job: cython.pointer(rai_job) = rai_job_new(RAI_JOB_EXECUTE, model, input_count, output_count)
     if not take_inputs(ctx, job, 0, argv + first_input, input_count, cython.address(error)):
@@ -260,6 +300,11 @@ def submit(
         return RedisModule_ReplyWithError(ctx, error)
     job.first_output = first_output
     job.timeout_ms = timeout_ms
+    job.urgent = urgent
+    if rai_run_at_once(job):
+        finish_execution(ctx, argv + first_output, job)
+        rai_job_free(job)
+        return REDISMODULE_OK
     rai_job_submit_execution(ctx, job, reply_to_execution)
     return REDISMODULE_OK
 
@@ -281,6 +326,8 @@ def model_to_execute(
     if model == cython.NULL:
         return cython.NULL
     error[0] = parse_counts(model, argv, argc)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(model)
     return model if error[0] == cython.NULL else cython.NULL
 
 
@@ -290,7 +337,7 @@ def model_to_execute(
 def modelexecute(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI.MODELEXECUTE key INPUTS n input ... OUTPUTS m output ... [TIMEOUT t]"""
+    """AI.MODELEXECUTE key INPUTS n input ... OUTPUTS m output ... [TIMEOUT t] [PRIORITY p]"""
     error: cython.p_const_char = cython.NULL
     model: cython.pointer(rai_model)
     if RedisModule_IsKeysPositionRequest(ctx):
@@ -336,10 +383,11 @@ def parse_run(
     model: cython.pointer(rai_model), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.p_const_char:
     """Parses ``[TIMEOUT t] INPUTS input ... OUTPUTS output ...``; NULL, or the error."""
-    global first_input, input_count, first_output, output_count, timeout_ms
+    global first_input, input_count, first_output, output_count, timeout_ms, urgent
     known: cython.bint = model.state == RAI_MODEL_READY
     at: cython.int = first_word_of_run(argv, argc)
     timeout_ms = 0
+    urgent = False
     if at == 4 and (not parse_integer(argv[3], cython.address(timeout_ms)) or timeout_ms <= 0):
         return b"ERR Invalid value for TIMEOUT"
     if not is_word(argv[at], b"INPUTS"):
@@ -368,10 +416,12 @@ def report_keys_of_run(
     at: cython.int
     if argc < 2:
         return
-    RedisModule_KeyAtPos(ctx, 1)
+    report_read(ctx, 1)
     for at in range(start, argc):
-        if at != outputs:
-            RedisModule_KeyAtPos(ctx, at)
+        if at < outputs:
+            report_read(ctx, at)
+        elif at > outputs:
+            report_written(ctx, at)
 
 
 @cython.cfunc
@@ -391,6 +441,8 @@ def model_to_run(
     if model == cython.NULL:
         return cython.NULL
     error[0] = parse_run(model, argv, argc)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(model)
     return model if error[0] == cython.NULL else cython.NULL
 
 
@@ -438,6 +490,8 @@ def model_op(
         model = model_to_execute(ctx, argv, argc, error)
     if model != cython.NULL and timeout_ms > 0:
         error[0] = NO_TIMEOUT_IN_DAG
+    elif model != cython.NULL and urgent:
+        error[0] = NO_PRIORITY_IN_DAG
     if error[0] != cython.NULL:
         return cython.NULL
     job = rai_job_new(RAI_JOB_EXECUTE, model, input_count, output_count)

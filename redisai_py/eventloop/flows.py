@@ -41,6 +41,7 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.execution import cannot_wait, reply_with_cannot_wait
 from cython.cimports.redisai_py.eventloop.keyspace import open_for_writing
+from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.tensors import (
     parse_formats,
     replicate_tensor,
@@ -62,6 +63,7 @@ def store_and_replicate(
     store_tensor(key, tensor)
     RedisModule_CloseKey(key)
     replicate_tensor(ctx, name, tensor)
+    notify(ctx, b"tensorset", name)
 
 
 @cython.cfunc

@@ -1,7 +1,7 @@
 """AI.INFO and the sections of INFO. Source of the rules: spec/config-info.md, sections 3 and 4.
 
-The INFO callback also runs while Redis writes a crash report: it reads counters,
-takes no lock and allocates nothing.
+The INFO callback also runs while Redis writes a crash report: it reads counters, waits
+for no lock then, and allocates nothing.
 """
 
 import cython
@@ -23,6 +23,8 @@ from cython.cimports.core import (
     rai_queue_at,
     rai_queue_name,
     rai_queue_worker_cpu,
+    rai_registry_count,
+    rai_state_counts,
     rai_statistics_reset,
     rai_types,
     rai_version,
@@ -42,7 +44,6 @@ from cython.cimports.redis_api import (
     RedisModule_InfoAddFieldLongLong,
     RedisModule_InfoAddSection,
     RedisModule_RegisterInfoFunc,
-    RedisModule_ReplyWithArray,
     RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithSimpleString,
@@ -54,7 +55,14 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word
 from cython.cimports.redisai_py.eventloop.keyspace import find_value
-from cython.cimports.redisai_py.eventloop.replies import reply_with_bytes, reply_with_number, reply_with_text
+from cython.cimports.redisai_py.eventloop.load_figures import add_load, reply_with_latency
+from cython.cimports.redisai_py.eventloop.replies import (
+    reply_with_bytes,
+    reply_with_number,
+    reply_with_pairs,
+    reply_with_text,
+)
+from cython.cimports.redisai_py.eventloop.storing import reply_with_states
 
 LOW_LEVEL_API_VERSION = cython.declare(cython.int, 1)
 RDB_VERSION = cython.declare(cython.int, 4)
@@ -68,18 +76,19 @@ RUSAGE_THREAD = cython.declare(cython.int, 1)  # of Linux; Cython's posix.resour
 @cython.nogil
 @cython.exceptval(check=False)
 def reply_with_versions(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
-    """AI.INFO without a key: the versions of the module, its formats and the loaded backends."""
+    """AI.INFO without a key: versions of the module, its formats and the loaded backends; what is not compiled."""
     backend: cython.int
     loaded: cython.int = 0
     for backend in range(RAI_BACKENDS):
         loaded += rai_backend(backend).loaded != 0
-    RedisModule_ReplyWithArray(ctx, 6 + 2 * loaded)
+    reply_with_pairs(ctx, 3 + loaded + 3)
     reply_with_text(ctx, b"Version", rai_version())
     reply_with_number(ctx, b"Low level API Version", LOW_LEVEL_API_VERSION)
     reply_with_number(ctx, b"RDB Encoding version", RDB_VERSION)
     for backend in range(RAI_BACKENDS):
         if rai_backend(backend).loaded:
             reply_with_text(ctx, rai_backend_name(backend), rai_backend(backend).version)
+    reply_with_states(ctx)
     return REDISMODULE_OK
 
 
@@ -89,7 +98,7 @@ def reply_with_versions(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
 def info(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI.INFO [key [RESETSTAT]]"""
+    """AI.INFO [key [RESETSTAT | LATENCY]]"""
     error: cython.p_const_char = cython.NULL
     model: cython.pointer(rai_model)
     if argc == 1:
@@ -106,9 +115,11 @@ def info(
     if model == cython.NULL:
         return RedisModule_ReplyWithError(ctx, b"ERR cannot find run info for key")
     if argc == 3 and is_word(argv[2], b"RESETSTAT"):
-        rai_statistics_reset(cython.address(model.statistics))
+        rai_statistics_reset(model)
         return RedisModule_ReplyWithSimpleString(ctx, b"OK")
-    RedisModule_ReplyWithArray(ctx, 18)
+    if argc == 3 and is_word(argv[2], b"LATENCY"):
+        return reply_with_latency(ctx, model)
+    reply_with_pairs(ctx, 9)
     RedisModule_ReplyWithCString(ctx, b"key")
     RedisModule_ReplyWithString(ctx, argv[1])
     if model.kind == RAI_SCRIPT:
@@ -220,8 +231,24 @@ def add_cpu(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def add_states(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.bint) -> cython.void:
+    """How many models and scripts are compiled; AI.INFO tells which are not.
+
+    A section of our own, behind those of RedisAI: readers address these by position.
+    """
+    counts: rai_state_counts
+    RedisModule_InfoAddSection(ctx, b"compilation")
+    if rai_registry_count(cython.address(counts), not for_crash_report):
+        RedisModule_InfoAddFieldLongLong(ctx, b"models_ready", counts.ready)
+        RedisModule_InfoAddFieldLongLong(ctx, b"models_loading", counts.loading)
+        RedisModule_InfoAddFieldLongLong(ctx, b"models_failed", counts.failed)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.int) -> cython.void:
-    """The five sections of RedisAI, in its order, and, where there are flows, theirs."""
+    """The five sections of RedisAI, in its order, and ours; last, where there are flows, theirs."""
     RedisModule_InfoAddSection(ctx, b"versions")
     RedisModule_InfoAddFieldCString(ctx, b"RedisAI_version", rai_version())
     RedisModule_InfoAddFieldLongLong(ctx, b"low_level_API_version", LOW_LEVEL_API_VERSION)
@@ -238,6 +265,8 @@ def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.i
     RedisModule_InfoAddFieldLongLong(ctx, b"backend_memory_limit", rai_config().backend_memory_limit_mb)
     add_backends(ctx)
     add_cpu(ctx)
+    add_states(ctx, for_crash_report)
+    add_load(ctx, for_crash_report)
     rai_flows_add_info(ctx)
 
 

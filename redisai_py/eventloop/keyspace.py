@@ -1,12 +1,19 @@
 """Looking values up in the keyspace of the client's selected database."""
 
 import cython
-from cython.cimports.core import rai_model, rai_tensor, rai_types
+from cython.cimports.core import rai_alias_target, rai_model, rai_names, rai_tensor, rai_types
 from cython.cimports.redis_api import (
+    REDISMODULE_CMD_KEY_ACCESS,
+    REDISMODULE_CMD_KEY_OW,
+    REDISMODULE_CMD_KEY_RO,
+    REDISMODULE_CMD_KEY_RW,
+    REDISMODULE_CMD_KEY_UPDATE,
     REDISMODULE_KEYTYPE_EMPTY,
     REDISMODULE_READ,
     REDISMODULE_WRITE,
     RedisModule_CloseKey,
+    RedisModule_KeyAtPos,
+    RedisModule_KeyAtPosWithFlags,
     RedisModule_KeyType,
     RedisModule_Log,
     RedisModule_ModuleTypeGetType,
@@ -30,7 +37,10 @@ def find_value(
     error: cython.pointer(cython.p_const_char),
     missing: cython.p_const_char,
 ) -> cython.p_void:
-    """The module value of a key, borrowed; NULL with ``missing`` or WRONGTYPE in ``error``."""
+    """The module value of a key, borrowed; NULL with ``missing`` or WRONGTYPE in ``error``.
+
+    A model is also found by its alias.
+    """
     value: cython.p_void = cython.NULL
     key: cython.pointer(RedisModuleKey) = cython.cast(
         cython.pointer(RedisModuleKey), RedisModule_OpenKey(ctx, name, REDISMODULE_READ)
@@ -40,6 +50,10 @@ def find_value(
         return cython.NULL
     if RedisModule_ModuleTypeGetType(key) == type:
         value = RedisModule_ModuleTypeGetValue(key)
+    elif type == rai_types.model and RedisModule_ModuleTypeGetType(key) == rai_types.alias:
+        value = rai_alias_target(ctx, cython.cast(cython.pointer(rai_names), RedisModule_ModuleTypeGetValue(key)))
+        if value == cython.NULL:
+            error[0] = missing
     elif RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY:
         error[0] = missing
     else:
@@ -112,6 +126,34 @@ def open_for_writing(
         return key
     RedisModule_CloseKey(key)
     return cython.NULL
+
+
+# ---- what a command does with its keys, for COMMAND GETKEYSANDFLAGS and ACL rules -------
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def report_key(ctx: cython.pointer(RedisModuleCtx), position: cython.int, flags: cython.int) -> cython.void:
+    if cython.cast(cython.p_void, RedisModule_KeyAtPosWithFlags) != cython.NULL:
+        RedisModule_KeyAtPosWithFlags(ctx, position, flags)
+    else:  # Redis 6.2
+        RedisModule_KeyAtPos(ctx, position)
+
+
+def report_read(ctx: cython.pointer(RedisModuleCtx), position: cython.int) -> cython.void:
+    """Reports an argument as a key whose value is read."""
+    report_key(ctx, position, REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS)
+
+
+def report_written(ctx: cython.pointer(RedisModuleCtx), position: cython.int) -> cython.void:
+    """Reports an argument as a key whose value is replaced."""
+    report_key(ctx, position, REDISMODULE_CMD_KEY_OW | REDISMODULE_CMD_KEY_UPDATE)
+
+
+def report_any(ctx: cython.pointer(RedisModuleCtx), position: cython.int) -> cython.void:
+    """Reports an argument as a key with which anything may be done."""
+    report_key(ctx, position, REDISMODULE_CMD_KEY_RW | REDISMODULE_CMD_KEY_ACCESS | REDISMODULE_CMD_KEY_UPDATE)
 
 
 def reply_with_wrong_type(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:

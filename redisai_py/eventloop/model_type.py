@@ -19,12 +19,14 @@ from cython.cimports.core import (
     rai_blob_retain,
     rai_blob_slice,
     rai_model,
+    rai_model_defrag,
     rai_model_memory,
     rai_model_new,
     rai_model_release,
     rai_model_set_names,
     rai_model_set_tag,
     rai_names,
+    rai_names_add,
     rai_names_free,
     rai_names_new,
     rai_names_set,
@@ -64,6 +66,7 @@ from cython.cimports.redis_api import (
     RedisModule_SaveUnsigned,
     RedisModule_SubscribeToKeyspaceEvents,
     RedisModuleCtx,
+    RedisModuleDefragCtx,
     RedisModuleDigest,
     RedisModuleIO,
     RedisModuleKey,
@@ -71,14 +74,13 @@ from cython.cimports.redis_api import (
     RedisModuleType,
     RedisModuleTypeMethods,
 )
+from cython.cimports.redisai_py.eventloop.aliases import register_alias_type
 from cython.cimports.redisai_py.eventloop.script_type import register_script_type
 from cython.cimports.redisai_py.eventloop.stored_models import chunk_at, chunk_count
 from cython.cimports.redisai_py.eventloop.storing import load_in_background
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_strings
 from cython.cimports.redisai_py.eventloop.tensor_type import register_tensor_type
 
-MOST_NAMES = cython.declare(uint64_t, 1 << 20)
-MOST_CHUNKS = cython.declare(uint64_t, 1 << 20)
 DIGEST_STEP = cython.declare(cython.size_t, 1 << 20)
 LARGE_VALUE = cython.declare(cython.size_t, 1 << 16)  # bytes that count as one step of freeing
 
@@ -131,9 +133,9 @@ def load_names(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_names):
     text: cython.p_char
     i: uint64_t
     names: cython.pointer(rai_names)
-    if RedisModule_IsIOError(io) or count > MOST_NAMES:
+    if RedisModule_IsIOError(io):
         return cython.NULL
-    names = rai_names_new(count)
+    names = rai_names_new(0)
     for i in range(count):
         text = RedisModule_LoadStringBuffer(io, cython.address(length))
         if RedisModule_IsIOError(io) or text == cython.NULL:
@@ -142,7 +144,7 @@ def load_names(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_names):
             return cython.NULL
         if length > 0 and text[length - 1] == 0:
             length -= 1
-        rai_names_set(names, i, text, length)
+        rai_names_add(names, text, length)
         RedisModule_Free(text)
     return names
 
@@ -178,9 +180,9 @@ def load_chunks(
         total = RedisModule_LoadUnsigned(io)
         count = RedisModule_LoadUnsigned(io)
         # Every chunk but the last has bytes, so there are no more chunks than bytes and one.
-        if RedisModule_IsIOError(io) or count > MOST_CHUNKS or total > INT64_MAX or count > total + 1:
+        if RedisModule_IsIOError(io) or total > INT64_MAX or count > total + 1:
             return False
-    model.blob = rai_blob_new(count)
+    model.blob = rai_blob_new(0)
     for i in range(count):
         data = RedisModule_LoadStringBuffer(io, cython.address(length))
         if RedisModule_IsIOError(io) or data == cython.NULL:
@@ -412,6 +414,18 @@ def copy_model(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def defrag_model(
+    ctx: cython.pointer(RedisModuleDefragCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(cython.p_void),
+) -> cython.int:
+    rai_model_defrag(ctx, cython.cast(cython.pointer(rai_model), value[0]))
+    return 0  # done with this value
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def key_renamed(
     ctx: cython.pointer(RedisModuleCtx),
     class_of_event: cython.int,
@@ -460,21 +474,32 @@ def fill_shared_methods(methods: cython.pointer(RedisModuleTypeMethods)) -> cyth
     methods.free = free_model
     methods.free_effort = model_free_effort
     methods.copy = copy_model
+    methods.defrag = defrag_model
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def register_types(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
-    """Registers the three value types."""
+    """Registers all value types."""
     fill_shared_methods(cython.address(methods))
     methods.rdb_load = load_model
     methods.rdb_save = save_model
     methods.aof_rewrite = rewrite_model
     rai_types.model = RedisModule_CreateDataType(ctx, b"AI__MODEL", ENCODING_VERSION, cython.address(methods))
-    if not register_tensor_type(ctx) or not register_script_type(ctx) or rai_types.model == cython.NULL:
+    if rai_types.model == cython.NULL or not register_tensor_type(ctx) or not register_script_type(ctx):
         return REDISMODULE_ERR
+    if not register_alias_type(ctx):
+        return REDISMODULE_ERR
+    return REDISMODULE_OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def subscribe(ctx: cython.pointer(RedisModuleCtx)) -> cython.int:
     return RedisModule_SubscribeToKeyspaceEvents(ctx, REDISMODULE_NOTIFY_GENERIC, key_renamed)
 
 
 rai_hooks.register_types = register_types
+rai_hooks.subscribe = subscribe

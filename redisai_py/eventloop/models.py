@@ -108,8 +108,8 @@ def parse_names(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def parse_batching(model: cython.pointer(rai_model)) -> cython.p_const_char:
-    """Steps over the batching options; NULL, or the error."""
+def parse_numbers(model: cython.pointer(rai_model)) -> cython.p_const_char:
+    """Steps over the options about batches and the warm-up; NULL, or the error."""
     if not accept_number(b"BATCHSIZE", cython.address(model.batch_size)):
         return b"ERR Invalid argument for BATCHSIZE"
     if not accept_number(b"MINBATCHSIZE", cython.address(model.min_batch_size)):
@@ -120,6 +120,8 @@ def parse_batching(model: cython.pointer(rai_model)) -> cython.p_const_char:
         return b"ERR Invalid argument for MINBATCHTIMEOUT"
     if model.min_batch_timeout_ms > 0 and model.min_batch_size == 0:
         return b"ERR MINBATCHTIMEOUT specified without MINBATCHSIZE"
+    if not accept_number(b"WARMUP", cython.address(model.warmup)):
+        return b"ERR Invalid argument for WARMUP"
     if argv_at >= argv_end:
         return b"ERR Insufficient arguments, missing model BLOB"
     return cython.NULL
@@ -233,7 +235,7 @@ def is_device(device: cython.p_const_char, length: cython.size_t) -> cython.bint
 @cython.exceptval(check=False)
 def parse_options(model: cython.pointer(rai_model)) -> cython.p_const_char:
     """Parses what follows the tag in AI.MODELSTORE; NULL, or the error."""
-    error: cython.p_const_char = parse_batching(model)
+    error: cython.p_const_char = parse_numbers(model)
     if error == cython.NULL:
         error = parse_signature(model)
     if error == cython.NULL:
@@ -272,7 +274,7 @@ def next_is(word: cython.p_const_char) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def parse_modelset_batching(model: cython.pointer(rai_model)) -> cython.p_const_char:
-    """As ``parse_batching``, with checks that come before the numbers; NULL, or the error."""
+    """As ``parse_numbers``, with checks that come before the numbers; NULL, or the error."""
     if next_is(b"BATCHSIZE") and model.backend == RAI_TFLITE:
         return b"ERR Auto-batching not supported by the TFLITE backend"
     if not accept_number(b"BATCHSIZE", cython.address(model.batch_size)):

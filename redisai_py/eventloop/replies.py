@@ -7,9 +7,18 @@ from cython.cimports.libc.string import strlen
 from cython.cimports.redis_api import (
     RedisModule_ReplyWithArray,
     RedisModule_ReplyWithLongLong,
+    RedisModule_ReplyWithMap,
     RedisModule_ReplyWithStringBuffer,
     RedisModuleCtx,
 )
+
+
+def reply_with_pairs(ctx: cython.pointer(RedisModuleCtx), count: int64_t) -> cython.void:
+    """Begins a reply of so many names and values: a map for a client that asked for RESP3, else a flat array."""
+    if cython.cast(cython.p_void, RedisModule_ReplyWithMap) != cython.NULL:
+        RedisModule_ReplyWithMap(ctx, count)
+    else:  # Redis 6.2
+        RedisModule_ReplyWithArray(ctx, 2 * count)
 
 
 def reply_with_names(

@@ -19,6 +19,7 @@ from cython.cimports.core import (
     rai_names,
     rai_names_new,
     rai_names_set,
+    rai_queue_refusal,
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.redis_api import (
@@ -26,7 +27,6 @@ from cython.cimports.redis_api import (
     RedisModule_Calloc,
     RedisModule_Free,
     RedisModule_IsKeysPositionRequest,
-    RedisModule_KeyAtPos,
     RedisModule_ReplyWithError,
     RedisModule_StringPtrLen,
     RedisModuleCtx,
@@ -34,15 +34,18 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
 from cython.cimports.redisai_py.eventloop.execution import (
+    BAD_PRIORITY,
+    NO_PRIORITY_IN_DAG,
     NO_TIMEOUT_IN_DAG,
     cannot_wait,
     finish_execution,
+    parse_priority,
     reply_to_execution,
     reply_with_cannot_wait,
     take_inputs,
     unexpected,
 )
-from cython.cimports.redisai_py.eventloop.keyspace import find_script
+from cython.cimports.redisai_py.eventloop.keyspace import find_script, report_any, report_read, report_written
 from cython.cimports.redisai_py.eventloop.strings import new_strings
 
 NO_SCOPE = cython.declare(cython.int, -1)
@@ -89,6 +92,7 @@ first = cython.declare(cython.int[5])
 count = cython.declare(cython.int[5])
 list_count = cython.declare(cython.int, 0)  # how many LIST_INPUTS there are; count is of all their words
 timeout_ms = cython.declare(cython.longlong, 0)
+urgent = cython.declare(cython.bint, False)
 
 
 # ---- AI.SCRIPTEXECUTE: the grammar ---------------------------------------------------
@@ -170,7 +174,7 @@ def parse_scopes(
     argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int, in_dag: cython.bint
 ) -> cython.p_const_char:
     """Parses everything from argv[3] on; NULL, or the error."""
-    global list_count, timeout_ms
+    global list_count, timeout_ms, urgent
     at: cython.int = 3
     scope: cython.int
     words: cython.longlong = 0
@@ -179,11 +183,17 @@ def parse_scopes(
         first[scope] = count[scope] = 0
     list_count = 0
     timeout_ms = 0
+    urgent = False
     if not in_dag and (argc < 4 or (scope_of(argv[3]) != KEYS and scope_of(argv[3]) != INPUTS)):
         return b"ERR KEYS or INPUTS scope must be provided first for AI.SCRIPTEXECUTE command"
     while at < argc:
         if is_word(argv[at], b"TIMEOUT"):
             return parse_timeout(argv, argc, at)
+        if is_word(argv[at], b"PRIORITY"):
+            if at + 1 == argc or not parse_priority(argv[at + 1], cython.address(urgent)):
+                return BAD_PRIORITY
+            at += 2
+            continue
         scope = scope_of(argv[at])
         if scope == NO_SCOPE:
             return unexpected(b"ERR Invalid AI.SCRIPTEXECUTE command. Unexpected argument: %s", argv[at])
@@ -217,16 +227,23 @@ def report_scopes(
     i: cython.int
     if end - start < 3:
         return
-    RedisModule_KeyAtPos(ctx, start + 1)
+    report_read(ctx, start + 1)
     while at < end:
+        if is_word(argv[at], b"PRIORITY"):
+            at += 2
+            continue
         scope = scope_of(argv[at])
         if scope == NO_SCOPE:
             return
         if measure_scope(scope, argv, end, cython.address(at), cython.address(words)) != cython.NULL:
             return
         for i in range(cython.cast(cython.int, words)):
-            if scope == KEYS or (scope != ARGS and not in_dag):
-                RedisModule_KeyAtPos(ctx, at + i)
+            if scope == KEYS:
+                report_any(ctx, at + i)
+            elif scope == OUTPUTS and not in_dag:
+                report_written(ctx, at + i)
+            elif scope != ARGS and not in_dag:
+                report_read(ctx, at + i)
         at += cython.cast(cython.int, words)
 
 
@@ -285,6 +302,9 @@ def collect_inputs(
     job.call.list_lengths = cython.cast(cython.pointer(int64_t), RedisModule_Calloc(list_count, cython.sizeof(int64_t)))
     job.call.list_count = list_count
     while list < list_count:
+        if is_word(argv[at], b"PRIORITY"):
+            at += 2
+            continue
         scope = scope_of(argv[at])
         measure_scope(scope, argv, argc, cython.address(at), cython.address(words))
         if scope == LIST_INPUTS:
@@ -314,6 +334,8 @@ def script_to_execute(
     if script == cython.NULL:
         return cython.NULL
     error[0] = parse_scopes(argv, argc, in_dag)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(script)
     return script if error[0] == cython.NULL else cython.NULL
 
 
@@ -342,7 +364,7 @@ def scriptexecute(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI.SCRIPTEXECUTE key function [KEYS n key ...] [INPUTS n input ...] [ARGS n arg ...] [OUTPUTS n output ...]
-    [TIMEOUT t], in any order but that KEYS or INPUTS come first and TIMEOUT last"""
+    [PRIORITY p] [TIMEOUT t], in any order but that KEYS or INPUTS come first and TIMEOUT last"""
     error: cython.p_const_char = cython.NULL
     script: cython.pointer(rai_model)
     job: cython.pointer(rai_job)
@@ -369,6 +391,7 @@ def scriptexecute(
         return RedisModule_ReplyWithError(ctx, error)
     job.first_output = first[OUTPUTS]
     job.timeout_ms = timeout_ms
+    job.urgent = urgent
     rai_job_submit_execution(ctx, job, reply_to_execution)
     return REDISMODULE_OK
 
@@ -436,14 +459,22 @@ def report_sections(
 ) -> cython.void:
     """Key positions: every word that is not a keyword of the command."""
     at: cython.int = 3
+    section: cython.int = NO_SCOPE
     if argc < 3:
         return
-    RedisModule_KeyAtPos(ctx, 1)
+    report_read(ctx, 1)
     while at < argc:
         if is_word(argv[at], b"TIMEOUT"):
             at += 1
-        elif not (is_word(argv[at], b"INPUTS") or is_word(argv[at], b"OUTPUTS") or is_word(argv[at], b"$")):
-            RedisModule_KeyAtPos(ctx, at)
+        elif is_word(argv[at], b"INPUTS"):
+            section = INPUTS
+        elif is_word(argv[at], b"OUTPUTS"):
+            section = OUTPUTS
+        elif not is_word(argv[at], b"$"):
+            if section == OUTPUTS:
+                report_written(ctx, at)
+            else:
+                report_read(ctx, at)
         at += 1
 
 
@@ -482,6 +513,8 @@ def new_run(
     if script == cython.NULL:
         return cython.NULL
     error[0] = parse_sections(argv, argc, names)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(script)
     if error[0] != cython.NULL:
         return cython.NULL
     job = rai_job_new(RAI_JOB_EXECUTE, script, count[INPUTS], count[OUTPUTS])
@@ -545,8 +578,8 @@ def script_op(
             collect_inputs(job, argv, argc, names)
             for i in range(job.output_count):
                 names[job.input_count + i] = argv[first[OUTPUTS] + i]
-    if job != cython.NULL and timeout_ms > 0:
-        error[0] = NO_TIMEOUT_IN_DAG
+    if job != cython.NULL and (timeout_ms > 0 or (urgent and not deprecated)):
+        error[0] = NO_TIMEOUT_IN_DAG if timeout_ms > 0 else NO_PRIORITY_IN_DAG
         rai_job_free(job)
         job = cython.NULL
     return job

@@ -24,7 +24,6 @@ from cython.cimports.libc.stdint import int64_t
 from cython.cimports.redis_api import (
     REDISMODULE_OK,
     RedisModule_Log,
-    RedisModule_ReplyWithArray,
     RedisModule_ReplyWithCString,
     RedisModule_ReplyWithError,
     RedisModule_StringPtrLen,
@@ -34,7 +33,12 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_loose_integer, text_of
 from cython.cimports.redisai_py.eventloop.keyspace import find_script
-from cython.cimports.redisai_py.eventloop.replies import reply_with_bytes, reply_with_names, reply_with_text
+from cython.cimports.redisai_py.eventloop.replies import (
+    reply_with_bytes,
+    reply_with_names,
+    reply_with_pairs,
+    reply_with_text,
+)
 from cython.cimports.redisai_py.eventloop.script_type import source_of
 from cython.cimports.redisai_py.eventloop.storing import delete, scan, store
 
@@ -179,7 +183,7 @@ def scriptget(
     if source and not meta:
         return RedisModule_ReplyWithCString(ctx, source_of(script))
     source = source or not meta
-    RedisModule_ReplyWithArray(ctx, 8 if source else 6)
+    reply_with_pairs(ctx, 4 if source else 3)
     reply_with_text(ctx, b"device", script.device)
     reply_with_bytes(ctx, b"tag", script.tag.data, script.tag.length)
     reply_with_names(ctx, b"Entry Points", script.inputs)

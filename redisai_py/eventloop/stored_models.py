@@ -32,6 +32,7 @@ from cython.cimports.redisai_py.eventloop.replies import (
     reply_with_bytes,
     reply_with_names,
     reply_with_number,
+    reply_with_pairs,
     reply_with_text,
 )
 from cython.cimports.redisai_py.eventloop.storing import delete, scan
@@ -97,7 +98,7 @@ def modelget(
         return REDISMODULE_OK
     if not meta:
         blob = True
-    RedisModule_ReplyWithArray(ctx, 18 if blob else 16)
+    reply_with_pairs(ctx, 9 if blob else 8)
     reply_with_text(ctx, b"backend", rai_backend_name(model.backend))
     reply_with_text(ctx, b"device", model.device)
     reply_with_bytes(ctx, b"tag", model.tag.data, model.tag.length)

@@ -15,6 +15,7 @@ from cython.cimports.core import (
     rai_dtype_size,
     rai_tensor,
     rai_tensor_count,
+    rai_tensor_defrag,
     rai_tensor_index_strings,
     rai_tensor_memory,
     rai_tensor_new,
@@ -39,10 +40,12 @@ from cython.cimports.redis_api import (
     RedisModule_LoadStringBuffer,
     RedisModule_LoadUnsigned,
     RedisModule_LogIOError,
+    RedisModule_Realloc,
     RedisModule_SaveSigned,
     RedisModule_SaveStringBuffer,
     RedisModule_SaveUnsigned,
     RedisModuleCtx,
+    RedisModuleDefragCtx,
     RedisModuleDigest,
     RedisModuleIO,
     RedisModuleString,
@@ -97,8 +100,10 @@ def load_dims(io: cython.pointer(RedisModuleIO), ndim: uint64_t) -> cython.point
     dims: cython.pointer(int64_t)
     if RedisModule_IsIOError(io) or ndim > MOST_DIMS:
         return cython.NULL
-    dims = cython.cast(cython.pointer(int64_t), RedisModule_Alloc((ndim + 1) * cython.sizeof(int64_t)))
+    dims = cython.cast(cython.pointer(int64_t), RedisModule_Alloc(cython.sizeof(int64_t)))
     for i in range(ndim):
+        if i > 0 and i & (i - 1) == 0:  # the room doubles: what is claimed costs nothing before it is there
+            dims = cython.cast(cython.pointer(int64_t), RedisModule_Realloc(dims, 2 * i * cython.sizeof(int64_t)))
         dims[i] = RedisModule_LoadSigned(io)
         if RedisModule_IsIOError(io) or dims[i] < 0:
             RedisModule_Free(dims)
@@ -288,6 +293,20 @@ def copy_tensor(
     return rai_tensor_retain(cython.cast(cython.pointer(rai_tensor), value))
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def defrag_tensor(
+    ctx: cython.pointer(RedisModuleDefragCtx),
+    key: cython.pointer(RedisModuleString),
+    value: cython.pointer(cython.p_void),
+) -> cython.int:
+    moved: cython.pointer(rai_tensor) = rai_tensor_defrag(ctx, cython.cast(cython.pointer(rai_tensor), value[0]))
+    if moved != cython.NULL:
+        value[0] = moved
+    return 0  # done with this value
+
+
 def register_tensor_type(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
     """Registers AI_TENSOR; false when Redis refuses."""
     memset(cython.address(methods), 0, cython.sizeof(methods))
@@ -300,5 +319,6 @@ def register_tensor_type(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
     methods.free = free_tensor
     methods.free_effort = tensor_free_effort
     methods.copy = copy_tensor
+    methods.defrag = defrag_tensor
     rai_types.tensor = RedisModule_CreateDataType(ctx, b"AI_TENSOR", ENCODING_VERSION, cython.address(methods))
     return rai_types.tensor != cython.NULL

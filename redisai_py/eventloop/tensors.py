@@ -51,6 +51,8 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
 from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, open_for_writing, reply_with_wrong_type
+from cython.cimports.redisai_py.eventloop.notifications import notify
+from cython.cimports.redisai_py.eventloop.replies import reply_with_pairs
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_dims
 
 BAD_SHAPE = cython.declare(cython.p_const_char, b"ERR invalid or negative value found in tensor shape")
@@ -374,7 +376,7 @@ def reply_with_tensor(
     values: cython.bint = (formats & VALUES) != 0
     i: int64_t
     if meta:
-        RedisModule_ReplyWithArray(ctx, 6 if blob or values else 4)
+        reply_with_pairs(ctx, 3 if blob or values else 2)
         RedisModule_ReplyWithStringBuffer(ctx, b"dtype", 5)
         reply_with_word(ctx, rai_dtype_name(tensor.dtype))
         RedisModule_ReplyWithStringBuffer(ctx, b"shape", 5)
@@ -423,6 +425,7 @@ def tensorset(
         return RedisModule_ReplyWithError(ctx, b"ERR could not save tensor")
     RedisModule_CloseKey(key)
     RedisModule_ReplicateVerbatim(ctx)
+    notify(ctx, b"tensorset", argv[1])
     return RedisModule_ReplyWithSimpleString(ctx, b"OK")
 
 

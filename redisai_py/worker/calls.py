@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EACCES
+from errno import EACCES, EROFS
 from typing import Any
 
 from redisai_py.backend import BackendError, Call, Outputs, Reply, Run
 
-from . import native, watchdog
+from . import native
 from .core import address, ffi, lib, text
 from .errors import forget_frames
 
 ERROR = "Redis command returned an error: "
 NO_PERMISSION = "NOPERM this user has no permissions to run the command, or scripts may not run it"
+READ_ONLY = "READONLY You can't write against a read only replica."
+REFUSALS = {EACCES: NO_PERMISSION, EROFS: READ_ONLY}
 LOAD_POLL = 0.001  # seconds
 
 
@@ -46,7 +48,7 @@ class Redis:
         )
         error_number = ffi.errno
         if protocol == ffi.NULL:
-            raise CommandError(NO_PERMISSION if error_number == EACCES else os.strerror(error_number))
+            raise CommandError(REFUSALS.get(error_number) or os.strerror(error_number))
         try:
             reply, _ = parse(ffi.buffer(protocol, length[0])[:], 0)
         finally:
@@ -84,7 +86,7 @@ class Redis:
 def execute(session: Any, inputs: list[Any], run: Run) -> list[Any]:
     """Runs a model within the script's run, with the whole MODEL_EXECUTION_TIMEOUT of its own."""
     with run.lock:
-        run.deadline = time.monotonic() + watchdog.LIMIT
+        run.deadline = time.monotonic() + native.execution_limit()
     native.arm_watchdog(run.deadline)
     try:
         results: list[Any] = session.execute([inputs], run)
@@ -100,6 +102,8 @@ def struct_of(call: Any) -> Any:
 
 def loaded_session(model: Any) -> Any:
     """The session of a model; waits for one that is still being loaded. Raises BackendError if that failed."""
+    if model.state == lib.RAI_MODEL_LOADING:
+        lib.rai_model_wanted(model)
     while model.state == lib.RAI_MODEL_LOADING:
         time.sleep(LOAD_POLL)
     if model.state == lib.RAI_MODEL_FAILED:

@@ -13,8 +13,10 @@ from redisai_py.backend import BackendError, ScriptSource, Source
 from . import backends, native
 from .calls import Redis
 from .core import address, ffi, lib, log, text
+from .core import settings as core_settings
 from .errors import error_text
 from .models import LoadedModel
+from .warmup import warm_up
 
 COULD_NOT_LOAD = b"ERR Could not load backend"
 
@@ -61,6 +63,8 @@ def load_model(job: Any) -> None:
     try:
         if job.cancelled:
             raise BackendError("ERR the client is gone")
+        if job.client == ffi.NULL and not job.in_place and model.refcount == 1:
+            raise BackendError("ERR the model was deleted")  # only the job still knows it
         loaded = create(model)
     except BaseException as error:
         text = could_not_load(error) if isinstance(error, backends.BackendLoadError) else error_text(error)
@@ -78,11 +82,23 @@ def could_not_load(error: backends.BackendLoadError) -> bytes:
 def create(model: Any) -> LoadedModel:
     """The loaded form of a C model or script."""
     session = create_script(model) if model.kind == lib.RAI_SCRIPT else create_model(model)
-    settings = (model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000)
+    model.session_memory = getattr(session, "memory", 0)
+    settings = batching_of(model)
     loaded = LoadedModel(backends.NAMES[model.backend], session, *settings)
     for function in getattr(session, "functions", ()):
         loaded.functions[function] = LoadedModel(loaded.backend, session, *settings)
     return loaded
+
+
+def batching_of(model: Any) -> tuple[int, int, float]:
+    """BATCHSIZE, MINBATCHSIZE and MINBATCHTIMEOUT (seconds) as the scheduler is to apply them.
+
+    DEFAULT_BATCH_DELAY has a model without MINBATCHSIZE wait for so long for a full batch.
+    """
+    delay = core_settings.default_batch_delay_us / 1e6
+    if delay > 0 and model.batch_size > 0 and model.min_batch_size == 0:
+        return model.batch_size, model.batch_size, delay
+    return model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000
 
 
 def create_model(model: Any) -> Any:
@@ -97,6 +113,8 @@ def create_model(model: Any) -> Any:
             batched=model.batch_size > 0,
         )
     )
+    if model.warmup > 0:
+        warm_up(session, join(model.blob), model.warmup)
     if name != "TF" or model.inputs.count == 0:
         set_names(model, list(session.inputs), list(session.outputs))
     return session

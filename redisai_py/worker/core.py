@@ -10,7 +10,7 @@ ffi: Any = _core.ffi
 lib: Any = _core.lib
 
 settings: Any = lib.rai_config()
-"""The configuration (``rai_settings``). All but backends_path and model_chunk_size is fixed at load."""
+"""The configuration (``rai_settings``). What changes at run time is read where it is used."""
 
 
 def log(level: str, text: str) -> None:

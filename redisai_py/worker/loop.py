@@ -79,19 +79,16 @@ class Device:
             native.begin_long_run(self.queue, more)
         requests = batch.requests
         run.batch, run.requests = batch, requests
-        results: list[Any]
+        native.begin(requests, 1 if batch.merged else len(requests))
+        results: list[Any] | None = None
         run.started = started = monotonic()
-        run.deadline = started + watchdog.LIMIT
+        run.deadline = started + native.execution_limit()
         native.arm_watchdog(run.deadline if run.away else started + watchdog.OVERDUE)
         try:
-            inputs = [request.inputs for request in requests]
-            if batch.merged:
-                rows = [request.rows for request in requests]
-                results = execute_merged(batch.model.session, inputs, rows, run, batch.model.backend)
+            if batch.model.execute_natively is not None:
+                batch.model.execute_natively(requests, batch.merged, run)
             else:
-                results = batch.model.execute(inputs, run)
-            if len(results) != len(requests):
-                raise BackendError(f"ERR the backend gave {len(results)} results for {len(requests)} requests")
+                results = execute(batch, run)
         except BaseException as error:  # whatever a backend does, it fails its own requests only
             results = [error] * len(requests)
         with run.lock:
@@ -116,3 +113,17 @@ class Device:
         with self.lock:
             self.scheduler.overdue(run.batch, seconds)
         native.begin_long_run(self.queue, True)
+
+
+def execute(batch: Batch[Request], run: Run) -> list[Any]:
+    """Runs a batch by the session's Python method; one result for each request."""
+    requests, model = batch.requests, batch.model
+    inputs = [request.inputs for request in requests]
+    results: list[Any]
+    if batch.merged:
+        results = execute_merged(model.session, inputs, [request.rows for request in requests], run, model.backend)
+    else:
+        results = model.execute(inputs, run)
+    if len(results) != len(requests):
+        raise BackendError(f"ERR the backend gave {len(results)} results for {len(requests)} requests")
+    return results

@@ -8,7 +8,9 @@ from typing import Any
 class LoadedModel:
     """A model or script whose session exists. The C model holds a reference; requests borrow it.
 
-    ``min_batch_timeout`` is in seconds, 0 waits for ever. ``functions`` holds a
+    ``min_batch_timeout`` is in seconds, 0 waits for ever. ``urgent`` is the form that
+    requests with PRIORITY HIGH use: it has a line of its own in the scheduler, before
+    all others, and its batches do not wait for more rows. ``functions`` holds a
     form of its own for each function of a script: their run times have nothing to do
     with each other, so each has its own line in the scheduler.
     """
@@ -17,21 +19,33 @@ class LoadedModel:
         "backend",
         "batch_size",
         "execute",
+        "execute_natively",
         "functions",
+        "is_urgent",
         "line",
         "min_batch_size",
         "min_batch_timeout",
         "session",
+        "urgent",
     )
 
     def __init__(
-        self, backend: str, session: Any, batch_size: int, min_batch_size: int, min_batch_timeout: float
+        self,
+        backend: str,
+        session: Any,
+        batch_size: int,
+        min_batch_size: int,
+        min_batch_timeout: float,
+        is_urgent: bool = False,
     ) -> None:
         self.backend = backend
         self.session = session
         self.execute = session.execute
+        self.execute_natively = getattr(session, "execute_natively", None)
         self.batch_size = batch_size
         self.min_batch_size = min_batch_size
         self.min_batch_timeout = min_batch_timeout
         self.line: Any = None  # the scheduler's record of this model
+        self.is_urgent = is_urgent
+        self.urgent: LoadedModel = self if is_urgent else LoadedModel(backend, session, batch_size, 0, 0.0, True)
         self.functions: dict[str, LoadedModel] = {}

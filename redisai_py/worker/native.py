@@ -14,21 +14,29 @@ from cython.cimports.core import (
     RAI_STRING,
     RAI_TFLITE,
     rai_call,
+    rai_config,
     rai_control_queue,
+    rai_dtype_from_name,
     rai_dtype_name,
     rai_dtype_size,
     rai_job,
     rai_job_fail,
     rai_job_new,
     rai_job_spawn,
+    rai_jobs_begin,
     rai_jobs_complete,
+    rai_latency_add,
     rai_model,
     rai_model_loaded,
     rai_names,
+    rai_now_us,
     rai_queue,
+    rai_queue_add_gil_wait,
     rai_queue_attentive,
     rai_queue_occupied,
     rai_queue_take,
+    rai_run_jobs,
+    rai_runner,
     rai_statistics_add,
     rai_tensor,
     rai_tensor_index_strings,
@@ -50,7 +58,9 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
 from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.string import memcpy
+from cython.cimports.redis_api import RedisModule_Free
 
+from redisai_py.backend import BackendError
 from redisai_py.worker.errors import error_text, forget_frames
 
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
@@ -179,6 +189,24 @@ def adopt_tensor(address: uintptr_t) -> Tensor:
     return wrapped
 
 
+def zeros(dtype: str, shape: tuple) -> Tensor:
+    """A new tensor of zeros, or empty strings, as a stored one; raises MemoryError."""
+    dims: int64_t[64]
+    count: int64_t = 1
+    i: cython.int
+    name: bytes = dtype.encode()
+    tensor: Tensor = Tensor.__new__(Tensor)
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+        count *= dims[i]
+    tensor.tensor = rai_tensor_new(rai_dtype_from_name(name, len(name)), len(shape), dims, count, True)
+    if tensor.tensor == cython.NULL:
+        raise MemoryError("ERR no memory for an input tensor")
+    if tensor.tensor.dtype == RAI_STRING:
+        rai_tensor_index_strings(tensor.tensor)
+    return tensor
+
+
 @cython.cfunc
 def tensor_of_buffer(source: object) -> cython.pointer(rai_tensor):
     """A new C tensor with a copy of a C-contiguous buffer; raises TypeError or BufferError."""
@@ -296,10 +324,15 @@ class Call:
 
 
 @cython.cfunc
+def name_of_function(call: cython.pointer(rai_call)) -> str:
+    return call.function.data[: call.function.length].decode("utf-8", "surrogateescape")
+
+
+@cython.cfunc
 def make_call(job: cython.pointer(rai_job), inputs: list) -> Call:
     call: Call = Call.__new__(Call)
     call.call = job.call
-    call.function = job.call.function.data[: job.call.function.length].decode("utf-8", "surrogateescape")
+    call.function = name_of_function(job.call)
     call.inputs = inputs
     call.output_count = job.output_count
     return call
@@ -319,9 +352,9 @@ class Request:
 
     job: cython.pointer(rai_job)
     known_signature: tuple
+    known_inputs: object
     id = cython.declare(int64_t, visibility="readonly")
     model = cython.declare(object, visibility="readonly")
-    inputs = cython.declare(object, visibility="readonly")
     rows = cython.declare(int64_t, visibility="readonly")
     enqueued = cython.declare(cython.double, visibility="readonly")
     deadline = cython.declare(cython.double, visibility="readonly")
@@ -336,6 +369,14 @@ class Request:
         """Whether the client is gone, and the run should end; false once it is answered."""
         return self.job != cython.NULL and self.job.cancelled == RAI_ABANDONED
 
+    @property
+    def inputs(self):
+        """The tensors, or the call; made when first asked for, which is never where a model runs without Python."""
+        if self.known_inputs is None:
+            tensors: list = [wrap(self.job.inputs[i]) for i in range(self.job.input_count)]
+            self.known_inputs = tensors if self.job.call == cython.NULL else make_call(self.job, tensors)
+        return self.known_inputs
+
     def signature(self) -> tuple:
         """What requests must have in common to run as one batch: dtypes and all dims but the first."""
         if self.known_signature is None:
@@ -346,14 +387,11 @@ class Request:
 @cython.cfunc
 def make_request(job: cython.pointer(rai_job)) -> Request:
     request: Request = Request.__new__(Request)
-    inputs: list = []
-    call: Call
     tensor: cython.pointer(rai_tensor)
     rows: int64_t = 0
     i: cython.int
     for i in range(job.input_count):
         tensor = job.inputs[i]
-        inputs.append(wrap(tensor))
         if tensor.ndim == 0 or (i > 0 and tensor.dims[0] != rows):
             rows = -1
         elif rows >= 0:
@@ -361,11 +399,10 @@ def make_request(job: cython.pointer(rai_job)) -> Request:
     request.job = job
     request.id = job.id
     request.model = cython.cast(object, cython.cast(cython.pointer(PyObject), job.model.session))
-    request.inputs = inputs
     if job.call != cython.NULL:
-        call = make_call(job, inputs)
-        request.inputs = call
-        request.model = request.model.functions.get(call.function, request.model)
+        request.model = request.model.functions.get(name_of_function(job.call), request.model)
+    if job.urgent:
+        request.model = request.model.urgent
     request.rows = rows if rows > 0 and not job.in_place else 0  # who waits in place does not wait for others
     request.enqueued = job.enqueued_us * 1e-6
     request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
@@ -437,6 +474,7 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
     cancelled: int64_t[64]
     cancelled_count: int64_t = 0
     taken: int64_t
+    taken_at: int64_t
     i: int64_t
     deadline_us: int64_t = INT64_MAX if deadline > 1e12 else cython.cast(int64_t, deadline * 1e6)
     requests: list = []
@@ -450,6 +488,8 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
             cython.address(cancelled_count),
             deadline_us,
         )
+        taken_at = rai_now_us()
+    rai_queue_add_gil_wait(cython.cast(cython.pointer(rai_queue), queue), rai_now_us() - taken_at)
     for i in range(taken):
         if is_over(jobs[i]):
             complete_jobs(cython.address(jobs[i]), 1)
@@ -467,6 +507,26 @@ def end_long_run(queue: uintptr_t) -> None:
     rai_queue_attentive(cython.cast(cython.pointer(rai_queue), queue))
 
 
+def begin(requests: list, runs: cython.int) -> None:
+    """Records that the requests of a batch begin to run; ``runs`` is how often their session is called for them."""
+    jobs: cython.pointer(rai_job)[256]
+    count: cython.int = 0
+    for request in requests:
+        jobs[count] = cython.cast(Request, request).job
+        count += 1
+        if count == 256:
+            rai_jobs_begin(jobs, count, runs)
+            count = 0
+            runs = 0
+    if count > 0:
+        rai_jobs_begin(jobs, count, runs)
+
+
+def execution_limit() -> float:
+    """MODEL_EXECUTION_TIMEOUT: seconds that one call of a backend may take."""
+    return rai_config().model_execution_timeout_ms * 1e-3
+
+
 def arm_watchdog(deadline: cython.double) -> None:
     """Has the watchdog look at the runs at ``deadline`` (monotonic seconds) at the latest."""
     rai_watchdog_arm(cython.cast(int64_t, deadline * 1e6))
@@ -479,27 +539,37 @@ def succeed(request: Request, outputs: list, seconds: cython.double):
     Raises what the conversion of an output raises; the request is then still open.
     """
     job: cython.pointer(rai_job) = request.job
-    samples: int64_t = 0
-    first: cython.pointer(rai_tensor)
     i: cython.int
     if len(outputs) != job.output_count:
         raise ValueError("ERR Model did not generate the expected number of outputs")
     for i in range(job.output_count):
         if outputs[i] is not None:
             job.outputs[i] = tensor_of(outputs[i])
-    if job.output_count > 0 and job.outputs[0] != cython.NULL:
-        first = job.outputs[0]
+    count_success(job, seconds)
+
+
+@cython.cfunc
+@cython.inline
+def count_success(job: cython.pointer(rai_job), seconds: cython.double) -> cython.void:
+    first: cython.pointer(rai_tensor) = job.outputs[0] if job.output_count > 0 else cython.NULL
+    samples: int64_t = 0
+    if first != cython.NULL:
         samples = first.dims[0] if first.ndim > 0 else 1
     if not job.in_place:
         rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
 
 
-def record(requests: list, results: list, seconds: cython.double) -> None:
+def record(requests: list, results: object, seconds: cython.double) -> None:
     """Records one result for each request: its outputs, or the exception that its run raised.
 
-    ``seconds`` is the run time that each of them counts.
+    ``seconds`` is the run time that each of them counts. ``results`` is None when a
+    runner has put outputs and errors into the jobs.
     """
+    if results is None:
+        record_jobs(requests, seconds)
+        return
     for request, result in zip(requests, results):
+        count_time(cython.cast(Request, request).job, seconds)
         if isinstance(result, BaseException):
             fail(request, error_text(result))
             forget_frames(result)
@@ -508,6 +578,25 @@ def record(requests: list, results: list, seconds: cython.double) -> None:
             succeed(request, result, seconds)
         except BaseException as error:  # what cannot be converted becomes the request's error
             fail(request, error_text(error))
+
+
+@cython.cfunc
+@cython.inline
+def count_time(job: cython.pointer(rai_job), seconds: cython.double) -> cython.void:
+    rai_latency_add(job.model.latency, job.begun_us - job.ready_us, cython.cast(int64_t, seconds * 1e6 + 0.5))
+
+
+@cython.cfunc
+def record_jobs(requests: list, seconds: cython.double):
+    job: cython.pointer(rai_job)
+    for request in requests:
+        job = cython.cast(Request, request).job
+        count_time(job, seconds)
+        if job.error != cython.NULL:
+            if not job.in_place:
+                rai_statistics_add(job.model, True, 0, 0)
+        else:
+            count_success(job, seconds)
 
 
 @cython.cfunc
@@ -535,6 +624,60 @@ def complete(requests: list) -> None:
             complete_jobs(jobs, count)
             count = 0
     complete_jobs(jobs, count)
+
+
+# ---- runners (module/src/runner.c) -----------------------------------------------------
+
+
+def run_requests(requests: list, merged: cython.bint, runner: uintptr_t, stop: uintptr_t) -> None:
+    """Runs requests of one model by its runner, without the GIL; what comes out of it is in their jobs.
+
+    ``runner`` and ``stop`` are addresses, the latter may be 0 (``rai_runner`` in core.h).
+    """
+    count: cython.int = len(requests)
+    i: cython.int
+    jobs: cython.pointer(cython.pointer(rai_job)) = cython.cast(
+        cython.pointer(cython.pointer(rai_job)), PyMem_Malloc(count * cython.sizeof(cython.p_void))
+    )
+    if jobs == cython.NULL:
+        raise MemoryError
+    for i in range(count):
+        jobs[i] = cython.cast(Request, requests[i]).job
+    with cython.nogil:
+        rai_run_jobs(
+            cython.cast(cython.pointer(rai_runner), runner), cython.cast(cython.p_void, stop), jobs, count, merged
+        )
+    PyMem_Free(jobs)
+
+
+def run_arrays(inputs: list, runner: uintptr_t, stop: uintptr_t) -> list:
+    """Runs a model once by its runner: a list of tensors or arrays in, a list of tensors out; raises BackendError."""
+    made: cython.pointer(rai_runner) = cython.cast(cython.pointer(rai_runner), runner)
+    tensors: cython.pointer(rai_tensor)[128]
+    error: cython.p_char = cython.NULL
+    input_count: cython.int = made.input_count
+    output_count: cython.int = made.output_count
+    i: cython.int
+    if len(inputs) != input_count:
+        raise BackendError(f"ERR Expected {input_count} inputs but got {len(inputs)}")
+    if input_count + output_count > 128:
+        raise BackendError("ERR too many inputs and outputs")
+    for i in range(input_count + output_count):
+        tensors[i] = cython.NULL
+    outputs: list = []
+    try:
+        for i in range(input_count):
+            tensors[i] = tensor_of(inputs[i])
+        with cython.nogil:
+            error = made.run(made, cython.cast(cython.p_void, stop), tensors, tensors + input_count)
+        if error != cython.NULL:
+            raise BackendError(cython.cast(bytes, error).decode(errors="replace"))
+        outputs = [wrap(tensors[input_count + i]) for i in range(output_count)]
+    finally:
+        RedisModule_Free(error)
+        for i in range(input_count + output_count):
+            rai_tensor_release(tensors[i])
+    return outputs
 
 
 # ---- sessions ------------------------------------------------------------------------

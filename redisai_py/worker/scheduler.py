@@ -5,7 +5,8 @@ does: this file knows no threads, no clock, no Redis and no framework. Times are
 seconds of one monotonic clock, handed in by the caller.
 
 How it works. Every model has a queue of its own, in order of arrival. Models with
-work take turns. A turn hands out one ``Batch``:
+work take turns; those of urgent requests before all others, though what runs already
+is not interrupted. A turn hands out one ``Batch``:
 
 - a model without BATCHSIZE gives its oldest requests, each to be run by itself:
   tiny ones as many as take about ``SHORT`` together, so that they do not pay for a
@@ -22,7 +23,8 @@ is the same for any number of rows, one large batch beats two small ones.
 Laws (tests/unit/test_scheduler.py): a batch never exceeds BATCHSIZE rows unless a
 single request does; requests of a model that can be batched together leave in
 order of arrival; no request waits past its deadline; every request leaves exactly
-once; a model that waits does not hold up another.
+once; a model that waits does not hold up another; nothing leaves while an urgent
+request could.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ TURN = 2e-3
 SMOOTHING = 0.2
 """Weight of the newest run in the moving average of a model's run time."""
 
+SOLITARY = 8
+"""Requests in a row that found nothing running or waiting: one client, who sees the time of a single run."""
+
 FIT_SMOOTHING = 0.02
 """The same for the fit of run time against rows, which needs runs of several sizes."""
 
@@ -56,6 +61,7 @@ class Model(Protocol):
     batch_size: int
     min_batch_size: int
     min_batch_timeout: float  # seconds; 0: wait for ever
+    is_urgent: bool
     line: Any  # None at first
 
 
@@ -148,9 +154,11 @@ class Scheduler(Generic[R]):
         """``workers`` is the most batches of a model that may run at once."""
         self._workers = workers
         self._turns: deque[Any] = deque()  # models with work, next first
+        self._urgent_turns: deque[Any] = deque()  # the same for those whose requests are urgent
         self._deadlines: list[tuple[float, int]] = []  # heap of (deadline, id)
         self._open: dict[int, R] = {}  # by id: waiting, not yet handed out
         self._running = 0  # batches
+        self._solitary = 0  # requests since the last one that did not come alone
 
     def __len__(self) -> int:
         """The number of requests that wait."""
@@ -158,6 +166,7 @@ class Scheduler(Generic[R]):
 
     def push(self, request: R) -> None:
         """Adds a request at the end of its model's queue."""
+        self._solitary = 0 if self._running > 0 or self._open else self._solitary + 1
         line = request.model.line
         if line is None:
             line = request.model.line = _Line()
@@ -167,7 +176,7 @@ class Scheduler(Generic[R]):
             heapq.heappush(self._deadlines, (request.deadline, request.id))
         if not line.in_turn:
             line.in_turn = True
-            self._turns.append(request.model)
+            (self._urgent_turns if request.model.is_urgent else self._turns).append(request.model)
 
     def cancel(self, request_id: int) -> R | None:
         """Takes a waiting request out and returns it; None when it is not waiting."""
@@ -187,13 +196,17 @@ class Scheduler(Generic[R]):
 
     def next(self, now: float) -> Batch[R] | None:
         """The batch that should run next, or None when nothing is ready (see ``wake_at``)."""
-        for _ in range(len(self._turns)):
-            model = self._turns.popleft()
+        batch = self._next_of(self._urgent_turns, now) if self._urgent_turns else None
+        return batch or self._next_of(self._turns, now)
+
+    def _next_of(self, turns: deque[Any], now: float) -> Batch[R] | None:
+        for _ in range(len(turns)):
+            model = turns.popleft()
             line = model.line
             if not line.waiting:
                 line.in_turn = False
                 continue
-            self._turns.append(model)
+            turns.append(model)
             if line.running >= self._limit(model, line):
                 continue
             batch = self._collect(model, line, now)
@@ -204,15 +217,19 @@ class Scheduler(Generic[R]):
         return None
 
     def leaves_cores_idle(self) -> bool:
-        """Whether one batch runs and nothing waits."""
-        return self._running == 1 and not self._open
+        """Whether one batch runs, nothing waits, and that has been so for a while.
+
+        Among several clients there is always a moment in which one is alone; a run
+        that then takes all cores is in the way of the next one.
+        """
+        return self._running == 1 and not self._open and self._solitary >= SOLITARY
 
     def wake_at(self) -> float:
         """When ``next`` or ``expired`` may have something new although nothing was pushed or finished."""
         while self._deadlines and self._deadlines[0][1] not in self._open:
             heapq.heappop(self._deadlines)
         wake = self._deadlines[0][0] if self._deadlines else inf
-        for model in self._turns:
+        for model in (*self._urgent_turns, *self._turns):
             line = model.line
             if line.running >= self._limit(model, line):
                 continue  # whoever finishes looks again
@@ -222,7 +239,7 @@ class Scheduler(Generic[R]):
 
     def has_ready(self, now: float) -> bool:
         """Whether another worker could start something now."""
-        for model in self._turns:
+        for model in (*self._urgent_turns, *self._turns):
             line = model.line
             can_run = line.waiting and line.running < self._limit(model, line)
             if can_run and (model.min_batch_size <= 0 or self._members(model, line, now) is not None):

@@ -13,10 +13,8 @@ from time import monotonic
 
 from redisai_py.backend import Run
 
-from .core import log, settings
-
-LIMIT = settings.model_execution_timeout_ms / 1000
-"""Seconds that one call of a backend may take."""
+from . import native
+from .core import log
 
 OVERDUE = 0.02
 """Seconds after which a run that was expected to be short is taken for a long one."""
@@ -44,7 +42,7 @@ def check() -> float:
             requests = run.requests
             if now >= run.deadline or (requests and all(request.abandoned for request in requests)):
                 end(run)
-                run.deadline = now + LIMIT  # in case the framework does not react: ask again
+                run.deadline = now + native.execution_limit()  # in case the framework does not react: ask again
             next_look = min(next_look, run.deadline if run.away else run.started + OVERDUE)
     return next_look
 

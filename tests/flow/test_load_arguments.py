@@ -40,6 +40,8 @@ BAD_PAIRS = [
     ("MODEL_EXECUTION_TIMEOUT", "x"),
     ("BACKEND_MEMORY_LIMIT", "0"),
     ("BACKEND_MEMORY_LIMIT", "-1"),
+    ("MAX_QUEUE_DEPTH", "-1"),
+    ("DEFAULT_BATCH_DELAY", "x"),
     ("ONNX", "no_such_folder/no_such_backend.so"),
     ("CAFFE", DEFAULT_ONNX),
 ]

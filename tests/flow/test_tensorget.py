@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Wire
+from harness import OK, Error, Server, Wire, flat
 from harness.tensors import DTYPES, SAMPLES, blob_of, put
 
 MISSING = Error("ERR tensor key is empty or in a different shard")
@@ -73,7 +73,7 @@ VALUES = [1, 2, -1]
 def test_formats(server: Server, wire: Wire, protocol: int, formats: tuple[str, ...], reply: object) -> None:
     put(wire, "k", np.array(VALUES, np.int16))
     with server.wire(protocol=protocol) as connection:
-        assert connection("AI.TENSORGET", "k", *formats) == reply
+        assert flat(connection("AI.TENSORGET", "k", *formats)) == reply
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -3,7 +3,7 @@
 from .binaries import RedisBinary, all_binaries, default_binary, module_path
 from .server import Server, wait_until
 from .tensors import assert_tensor, get, put
-from .wire import OK, Error, Status, Wire, as_dict
+from .wire import OK, Error, Status, Wire, as_dict, flat
 
 __all__ = [
     "OK",
@@ -16,6 +16,7 @@ __all__ = [
     "as_dict",
     "assert_tensor",
     "default_binary",
+    "flat",
     "get",
     "module_path",
     "put",

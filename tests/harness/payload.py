@@ -1,4 +1,4 @@
-"""DUMP payloads of the module's values, built item by item.
+"""DUMP payloads of the module's values, and RDB files, built item by item.
 
 The layout is that of an RDB module value: type byte, 64-bit id with the
 encoding version in its low ten bits, items, an end opcode, then the footer of
@@ -8,7 +8,7 @@ DUMP (RDB version, CRC-64).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MODULE_VALUE = b"\x07"
 UNSIGNED = b"\x02"
@@ -18,6 +18,9 @@ RDB_VERSION = b"\x09\x00"
 
 TENSOR = 0x8FD310D48E4400
 MODEL = 0x8FFF30E0C42C00
+SCRIPT = 0x8FD209120F4C00
+
+TF, TFLITE, TORCH = 0, 1, 2
 
 ONNX = 3
 
@@ -117,11 +120,7 @@ def model(
     outputs: Sequence[str] = (),
     chunk: int | None = None,
 ) -> bytes:
-    """A model as RedisAI of that encoding version wrote it."""
-
-    def c_string(text: str) -> bytes:
-        return text.encode() + b"\0"
-
+    """A model as RedisAI of that encoding version wrote it; with ``chunk``, under that MODEL_CHUNK_SIZE."""
     batch_size, min_batch_size, min_batch_timeout = batch
     items: list[int | bytes] = [backend, c_string(device)]
     items += [c_string(tag) if version == 0 else tag.encode(), batch_size, min_batch_size]
@@ -131,7 +130,33 @@ def model(
     if version == 0:
         items.append(blob)
     else:
-        size = chunk or len(blob) + 1
-        chunks = [blob[start : start + size] for start in range(0, len(blob), size)]
+        chunks = chunks_of(blob, chunk or len(blob) + 1)
         items += [len(blob), len(chunks), *chunks]
     return module_value(MODEL, version, items)
+
+
+def c_string(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
+def chunks_of(blob: bytes, size: int) -> list[bytes]:
+    """How RedisAI divides a blob: one chunk more than fit wholly, and that one may be empty."""
+    return [blob[start : start + size] for start in range(0, len(blob) + 1, size)]
+
+
+def script(version: int, source: str, *, device: str = "CPU", tag: str = "", entry_points: Sequence[str] = ()) -> bytes:
+    """A script as RedisAI of that encoding version wrote it."""
+    items: list[int | bytes] = [c_string(device), c_string(tag) if version == 0 else tag.encode(), c_string(source)]
+    if version >= 3:
+        items += [len(entry_points), *map(c_string, entry_points)]
+    return module_value(SCRIPT, version, items)
+
+
+def rdb_file(values: Mapping[str, bytes], *, checksum: bool = True) -> bytes:
+    """A dump.rdb of database 0: DUMP payloads, or their bodies, by key."""
+    parts = [b"REDIS0009", b"\xfe\x00"]
+    for key, payload in values.items():
+        body = payload[:-10] if payload.endswith(crc64(payload[:-8]).to_bytes(8, "little")) else payload
+        parts += [body[:1], length(len(key)), key.encode(), body[1:]]
+    data = b"".join([*parts, b"\xff"])
+    return data + (crc64(data) if checksum else 0).to_bytes(8, "little")

@@ -85,6 +85,8 @@ class Server:
             **self._version_config(),
             **config,
         }
+        self.config_file: Path | None = None
+        """A redis.conf for it, which what is said on the command line goes before."""
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -119,7 +121,7 @@ class Server:
             "logfile": str(self.log_file),
             **self.config,
         }
-        line = [self.binary.path]
+        line = [self.binary.path, *([str(self.config_file)] if self.config_file else [])]
         for name, value in config.items():
             words = value if isinstance(value, tuple) else (value,)
             line += ["--" + name.replace("_", "-"), *map(str, words)]

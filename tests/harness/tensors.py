@@ -54,9 +54,9 @@ def put(wire: Wire, key: str, array: Any) -> None:
     assert reply == OK, reply
 
 
-def array_of(reply: list[Any]) -> np.ndarray:
+def array_of(reply: list[Any] | dict[bytes, Any]) -> np.ndarray:
     """The array in a META BLOB reply."""
-    assert isinstance(reply, list), reply
+    assert isinstance(reply, list | dict), reply
     fields = as_dict(reply)
     dtype, shape, blob = fields["dtype"].decode(), fields["shape"], fields["blob"]
     if dtype == "STRING":

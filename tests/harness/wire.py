@@ -131,7 +131,14 @@ class Wire:
         return data
 
 
-def as_dict(reply: list[Any]) -> dict[str, Any]:
-    """A flat list of names and values, as AI.INFO and the META forms reply."""
+def as_dict(reply: list[Any] | dict[bytes, Any]) -> dict[str, Any]:
+    """Names and values, as AI.INFO and the META forms reply: a flat list, or a map to RESP3 clients."""
+    if isinstance(reply, dict):
+        return {name.decode(): value for name, value in reply.items()}
     assert isinstance(reply, list) and len(reply) % 2 == 0, reply
     return {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
+
+
+def flat(reply: Any) -> Any:
+    """A map as the flat list that clients of RESP2 get in its place; anything else as it is."""
+    return [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply

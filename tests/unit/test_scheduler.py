@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redisai_py.worker.scheduler import SHORT, TURN, Batch, Scheduler
+from redisai_py.worker.scheduler import SHORT, SOLITARY, TURN, Batch, Scheduler
 
 
 @dataclass(eq=False)
@@ -18,6 +18,7 @@ class Model:
     batch_size: int = 0
     min_batch_size: int = 0
     min_batch_timeout: float = 0.0
+    is_urgent: bool = False
     line: Any = None
 
 
@@ -92,6 +93,36 @@ def test_a_short_model_keeps_one_worker_and_a_long_one_gets_all() -> None:
         while scheduler.next(0.0) is not None:
             running += 1
         assert running == expected
+
+
+def test_cores_are_left_idle_by_a_client_that_has_been_alone_for_a_while() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    model = Model()
+    said = []
+    for _ in range(SOLITARY):
+        scheduler.push(Request(0, model))
+        batch = scheduler.next(0.0)
+        assert batch is not None
+        said.append(scheduler.leaves_cores_idle())
+        scheduler.finished(batch, 1.0, 1)
+    assert said == [False] * (SOLITARY - 1) + [True]
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_second_client_ends_that(is_running: bool) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    model = Model()
+    for _ in range(SOLITARY):
+        measured(scheduler, model, 1.0)
+    scheduler.push(Request(0, model))
+    if is_running:
+        scheduler.next(0.0)
+    scheduler.push(Request(1, model))
+    while (batch := scheduler.next(0.0)) is not None:
+        scheduler.finished(batch, 1.0, 1)
+    scheduler.push(Request(2, model))
+    assert scheduler.next(0.0) is not None
+    assert not scheduler.leaves_cores_idle()
 
 
 def test_a_batch_is_never_larger_than_batchsize() -> None:
@@ -171,6 +202,29 @@ def test_a_model_that_waits_does_not_hold_up_another() -> None:
     assert ids(scheduler.next(0.0)) == [1]
 
 
+def test_urgent_requests_leave_first() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model, urgent = Model(), Model(is_urgent=True)
+    for i in range(3):
+        scheduler.push(Request(i, model))
+    for i in range(10, 12):
+        scheduler.push(Request(i, urgent))
+    order = []
+    while (batch := scheduler.next(0.0)) is not None:
+        order += ids(batch)
+        scheduler.finished(batch, 1e-3, 1)
+    assert order == [10, 11, 0, 1, 2]
+
+
+def test_an_urgent_model_that_has_its_workers_does_not_hold_up_the_others() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    urgent = Model(is_urgent=True)
+    for i in range(2):
+        scheduler.push(Request(i, urgent))
+    scheduler.push(Request(2, Model()))
+    assert [ids(scheduler.next(0.0)), ids(scheduler.next(0.0))] == [[0], [2]]
+
+
 def test_a_deadline_that_passed_takes_the_request_out() -> None:
     scheduler: Scheduler[Request] = Scheduler(workers=1)
     model = Model(batch_size=8, min_batch_size=8)
@@ -212,6 +266,7 @@ MODELS = st.builds(
     batch_size=st.sampled_from([0, 0, 1, 3, 8]),
     min_batch_size=st.sampled_from([0, 0, 2, 5]),
     min_batch_timeout=st.sampled_from([0.0, 0.01, 1.0]),
+    is_urgent=st.booleans(),
 )
 STEPS = st.lists(
     st.one_of(
@@ -255,6 +310,8 @@ class History:
         if batch is None:
             return False
         model, requests = batch.model, batch.requests
+        if not model.is_urgent:
+            self._check_that_nothing_urgent_could_run()
         assert requests and all(request.model is model for request in requests)
         for request in requests:
             request.fate.append("ran")
@@ -272,6 +329,13 @@ class History:
         self.running.append(batch)
         assert sum(other.model is model for other in self.running) <= self.workers
         return True
+
+    def _check_that_nothing_urgent_could_run(self) -> None:
+        waiting = {id(request.model): request.model for request in self.requests if not request.fate}
+        for model in waiting.values():
+            has_its_workers = any(other.model is model for other in self.running)
+            waits_for_rows = model.min_batch_size > 0
+            assert not model.is_urgent or has_its_workers or waits_for_rows, "a request overtook an urgent one"
 
     def finish(self, seconds: float) -> None:
         if self.running:

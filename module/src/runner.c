@@ -1,0 +1,205 @@
+/* Running models without Python: on workers, and, the very short ones, on the event loop.
+ *
+ * A framework with a C API gives its sessions a runner. A worker then holds the GIL
+ * for scheduling only. And a model that has shown to take less time than it costs to
+ * block its client, wake a worker and come back is run where the command is parsed,
+ * like any other command of some microseconds. Three things keep that from ever
+ * holding up the server: the time of a run must follow from the shapes of its inputs
+ * (the runner says so: no loops, no shapes computed from data), inputs of that size
+ * must have been run on workers before, and a model whose runs turn out slower goes
+ * back to the workers. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "internal.h"
+
+/* Nanoseconds a run: what a model may take on the event loop, about what a hand-over
+ * costs, and what it may take on workers, with cold caches, for that to be tried. */
+enum { AT_ONCE = 8000, WORTH_A_TRY = 20000 };
+/* A single run counts as no more, since the kernel may have interrupted it. */
+enum { MOST_AT_ONCE = 4 * AT_ONCE, MOST_ON_WORKER = 5 * WORTH_A_TRY };
+/* So many runs on workers come before the first try, twice as many before each further
+ * one; and the event loop's average is over about so many runs. */
+enum { RUNS_BEFORE = 64, MOST_RUNS_BEFORE = 1 << 20, AVERAGE_OVER = 64 };
+
+static const char no_memory[] = "ERR no memory for a batch";
+static const char wrong_batch_size[] = "ERR Model did not generate the expected batch size";
+
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t bytes_of_inputs(const rai_job *job) {
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < job->input_count; i++) bytes += job->inputs[i]->byte_length;
+    return bytes;
+}
+
+static void fail(rai_job *job, const char *text) {
+    rai_job_fail(job, text, strlen(text));
+}
+
+/* Fails a job whose tensors the runner cannot take. */
+static int refuse(const rai_runner *runner, rai_job *job) {
+    char text[64];
+    if (job->input_count != runner->input_count) {
+        snprintf(text, sizeof(text), "ERR Expected %d inputs but got %d", runner->input_count, job->input_count);
+    } else if (job->output_count != runner->output_count) {
+        snprintf(text, sizeof(text), "ERR Expected %d outputs but got %d", runner->output_count, job->output_count);
+    } else {
+        return 0;
+    }
+    fail(job, text);
+    return 1;
+}
+
+static void run_one(rai_runner *runner, void *stop, rai_job *job) {
+    char *error = runner->run(runner, stop, job->inputs, job->outputs);
+    if (error) fail(job, error);
+    RedisModule_Free(error);
+}
+
+/* ---- batches ------------------------------------------------------------- */
+
+/* The same input of all jobs, one behind the other along the first dimension. */
+static rai_tensor *joined(rai_job **jobs, int64_t count, int32_t input, int64_t rows) {
+    const rai_tensor *first = jobs[0]->inputs[input];
+    int64_t dims[64];
+    if (first->ndim > 64) return NULL;
+    memcpy(dims, first->dims, (size_t)first->ndim * sizeof(*dims));
+    dims[0] = rows;
+    rai_tensor *all = rai_tensor_new(first->dtype, first->ndim, dims, 0, 0);
+    if (all == NULL) return NULL;
+    char *end = all->data;
+    for (int64_t i = 0; i < count; i++) {
+        const rai_tensor *part = jobs[i]->inputs[input];
+        memcpy(end, part->data, (size_t)part->byte_length);
+        end += part->byte_length;
+    }
+    return all;
+}
+
+/* Gives each job its rows of an output. 0: no memory. */
+static int divide(const rai_tensor *all, rai_job **jobs, int64_t count, int32_t output) {
+    int64_t dims[64], row_bytes = all->dims[0] ? all->byte_length / all->dims[0] : 0;
+    if (all->ndim > 64) return 0;
+    memcpy(dims, all->dims, (size_t)all->ndim * sizeof(*dims));
+    const char *data = all->data;
+    for (int64_t i = 0; i < count; i++) {
+        dims[0] = jobs[i]->inputs[0]->dims[0];
+        rai_tensor *part = jobs[i]->outputs[output] = rai_tensor_new(all->dtype, all->ndim, dims, 0, 0);
+        if (part == NULL) return 0;
+        memcpy(part->data, data, (size_t)part->byte_length);
+        data += dims[0] * row_bytes;
+    }
+    return 1;
+}
+
+/* The error of the whole batch, if any, is each job's. */
+static void run_merged(rai_runner *runner, void *stop, rai_job **jobs, int64_t count) {
+    size_t tensors = (size_t)runner->input_count + (size_t)runner->output_count;
+    rai_tensor **inputs = RedisModule_Calloc(tensors, sizeof(*inputs)), **outputs = inputs + runner->input_count;
+    const char *wrong = NULL;
+    char *error = NULL;
+    int64_t rows = 0;
+    for (int64_t i = 0; i < count; i++) rows += jobs[i]->inputs[0]->dims[0];
+    for (int32_t i = 0; i < runner->input_count && !wrong; i++) {
+        inputs[i] = joined(jobs, count, i, rows);
+        if (inputs[i] == NULL) wrong = no_memory;
+    }
+    if (!wrong) wrong = error = runner->run(runner, stop, inputs, outputs);
+    for (int32_t i = 0; i < runner->output_count && !wrong; i++) {
+        if (outputs[i]->ndim == 0 || outputs[i]->dims[0] != rows) wrong = wrong_batch_size;
+    }
+    for (int32_t i = 0; i < runner->output_count && !wrong; i++) {
+        if (!divide(outputs[i], jobs, count, i)) wrong = no_memory;
+    }
+    for (int64_t i = 0; i < count && wrong; i++) fail(jobs[i], wrong);
+    for (size_t i = 0; i < tensors; i++) rai_tensor_release(inputs[i]);
+    RedisModule_Free(inputs);
+    RedisModule_Free(error);
+}
+
+/* ---- learning ------------------------------------------------------------- */
+
+static pthread_mutex_t pace_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* So many runs on workers are enough to judge by. */
+static void judge(rai_pace *pace, rai_runner *runner) {
+    int short_enough = pace->seen_ns <= WORTH_A_TRY * pace->seen;
+    int larger = pace->at_once == NULL || pace->bytes < pace->seen_bytes;
+    pace->seen = pace->seen_ns = 0;
+    if (!short_enough || !larger) return;
+    __atomic_store_n(&pace->bytes, pace->seen_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&pace->at_once, runner, __ATOMIC_RELEASE);
+}
+
+/* Notes that runs of these jobs on a worker, one after the other, took so long. */
+static void learn(rai_runner *runner, rai_job **jobs, int64_t count, int64_t elapsed_ns) {
+    rai_model *model = jobs[0]->model;
+    rai_pace *pace = &model->pace;
+    if (!runner->predictable || model->batch_size > 0) return;
+    pthread_mutex_lock(&pace_lock);
+    if (pace->seen == 0) pace->seen_bytes = INT64_MAX;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t bytes = jobs[i]->error ? 0 : bytes_of_inputs(jobs[i]);
+        if (bytes < pace->seen_bytes) pace->seen_bytes = bytes;
+    }
+    pace->seen += count;
+    pace->seen_ns += elapsed_ns < MOST_ON_WORKER * count ? elapsed_ns : MOST_ON_WORKER * count;
+    if (pace->seen >= (int64_t)RUNS_BEFORE << pace->failures) judge(pace, runner);
+    pthread_mutex_unlock(&pace_lock);
+}
+
+/* Notes that a run on the event loop took so long; ends such runs if they take too long. */
+static void watch(rai_pace *pace, int64_t elapsed_ns) {
+    int64_t counted = elapsed_ns < MOST_AT_ONCE ? elapsed_ns : MOST_AT_ONCE;
+    pace->average_ns += (counted - pace->average_ns) / AVERAGE_OVER;
+    if (pace->average_ns <= AT_ONCE) return;
+    pace->average_ns = 0;
+    pthread_mutex_lock(&pace_lock);
+    if ((int64_t)RUNS_BEFORE << pace->failures < MOST_RUNS_BEFORE) pace->failures++;
+    pace->seen = pace->seen_ns = 0;
+    __atomic_store_n(&pace->at_once, NULL, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&pace_lock);
+}
+
+/* Whether the jobs, which have equal dtypes, can be joined. */
+static int can_join(const rai_runner *runner, const rai_job *job) {
+    if (job->input_count != runner->input_count || job->output_count != runner->output_count) return 0;
+    for (int32_t i = 0; i < job->input_count; i++) {
+        if (job->inputs[i]->dtype == RAI_STRING) return 0;
+    }
+    return 1;
+}
+
+void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged) {
+    int64_t started = now_ns();
+    if (merged && can_join(runner, jobs[0])) {
+        run_merged(runner, stop, jobs, count);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (!refuse(runner, jobs[i])) run_one(runner, stop, jobs[i]);
+    }
+    learn(runner, jobs, count, now_ns() - started);
+}
+
+int rai_run_at_once(rai_job *job) {
+    rai_pace *pace = &job->model->pace;
+    rai_runner *runner = __atomic_load_n(&pace->at_once, __ATOMIC_ACQUIRE);
+    if (runner == NULL || bytes_of_inputs(job) > __atomic_load_n(&pace->bytes, __ATOMIC_RELAXED)) return 0;
+    int64_t started = now_ns();
+    if (!refuse(runner, job)) run_one(runner, NULL, job);
+    int64_t elapsed = now_ns() - started;
+    const rai_tensor *first = job->output_count ? job->outputs[0] : NULL;
+    int64_t samples = first == NULL ? 0 : first->ndim > 0 ? first->dims[0] : 1;
+    rai_statistics_add(job->model, job->error != NULL, (elapsed + 500) / 1000, samples);
+    rai_latency_add(job->model->latency, 0, (elapsed + 500) / 1000);
+    rai_queue_count_at_once(job->model);
+    watch(pace, elapsed);
+    return 1;
+}

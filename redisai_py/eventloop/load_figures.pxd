@@ -1,0 +1,5 @@
+from core cimport rai_model
+from redis_api cimport RedisModuleCtx, RedisModuleInfoCtx
+
+cdef void add_load(RedisModuleInfoCtx *ctx, int for_crash_report) noexcept nogil
+cdef int reply_with_latency(RedisModuleCtx *ctx, rai_model *model) noexcept nogil
