@@ -180,22 +180,31 @@ class Backend(Protocol):
         """
 
 
-DTYPES = {
-    np.dtype(numpy_type): name
-    for name, numpy_type in {
-        "FLOAT": "f4",
-        "DOUBLE": "f8",
-        "INT8": "i1",
-        "INT16": "i2",
-        "INT32": "i4",
-        "INT64": "i8",
-        "UINT8": "u1",
-        "UINT16": "u2",
-        "BOOL": "?",
-        "STRING": "O",
-    }.items()
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+"""What numpy, which has no bfloat16, sees of BFLOAT16 tensors, and how a backend returns them.
+
+``array.view(np.uint16)`` has the bits. Arrays of ml_dtypes' bfloat16 are results, too.
+"""
+
+_NUMPY_TYPES: dict[str, Any] = {
+    "FLOAT": np.float32,
+    "DOUBLE": np.float64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "BOOL": np.bool_,
+    "STRING": np.object_,
+    "FLOAT16": np.float16,
+    "BFLOAT16": BFLOAT16,
 }
-"""The names of the dtypes that numpy has."""
+
+DTYPES: dict[np.dtype[Any], str] = {np.dtype(kind): name for name, kind in _NUMPY_TYPES.items()}
+"""The names of the dtypes that arrays have."""
 
 
 def as_array(tensor: Any) -> np.ndarray[Any, Any]:

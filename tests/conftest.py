@@ -20,7 +20,7 @@ import redis
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from harness import RedisBinary, Server, Status, Wire, all_binaries  # noqa: E402
+from harness import RedisBinary, Server, Status, Wire, all_binaries, some_binaries  # noqa: E402
 
 ServerFactory = Callable[..., Server]
 
@@ -83,7 +83,8 @@ def client(server: Server) -> Iterator[redis.Redis]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with a ``redis_binary`` argument runs on every redis-server found."""
+    """A test with a ``redis_binary`` argument runs on every server found; marked ``one_server``, on the default one."""
     if "redis_binary" in metafunc.fixturenames:
-        binaries: tuple[RedisBinary, ...] = all_binaries()
+        takes_long = any(metafunc.definition.iter_markers("one_server"))
+        binaries: tuple[RedisBinary, ...] = some_binaries() if takes_long else all_binaries()
         metafunc.parametrize("redis_binary", binaries, ids=[binary.name for binary in binaries], scope="module")

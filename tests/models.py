@@ -24,6 +24,10 @@ ONNX_TYPES = {
     "INT64": TensorProto.INT64,
     "UINT8": TensorProto.UINT8,
     "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "FLOAT16": TensorProto.FLOAT16,
+    "BFLOAT16": TensorProto.BFLOAT16,
     "BOOL": TensorProto.BOOL,
     "STRING": TensorProto.STRING,
 }
@@ -41,14 +45,15 @@ def build(
     inputs: Sequence[Value],
     outputs: Sequence[Value],
     initializers: Sequence[TensorProto] = (),
+    opset: int = 17,
 ) -> bytes:
     graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), list(initializers))
-    return serialize(graph)
+    return serialize(graph, opset)
 
 
-def serialize(graph: GraphProto) -> bytes:
-    model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
+def serialize(graph: GraphProto, opset: int = 17) -> bytes:
+    model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 8 if opset < 19 else 9
     return model.SerializeToString()
 
 
@@ -67,6 +72,13 @@ def identity(dtype: str = "FLOAT") -> bytes:
     """y = x, of one dtype and any shape, scalars included."""
     element = ONNX_TYPES[dtype]
     return build([helper.make_node("Identity", ["x"], ["y"])], [value("x", element)], [value("y", element)])
+
+
+@functools.cache
+def cast(source: str, target: str) -> bytes:
+    """y = x, of another dtype."""
+    node = helper.make_node("Cast", ["x"], ["y"], to=ONNX_TYPES[target])
+    return build([node], [value("x", ONNX_TYPES[source])], [value("y", ONNX_TYPES[target])])
 
 
 @functools.cache
@@ -247,10 +259,10 @@ def sequence_and_tensor() -> bytes:
 
 
 @functools.cache
-def unsigned_32_output() -> bytes:
-    """y = x as UINT32, a dtype that tensors do not have."""
-    cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.UINT32)
-    return build([cast], [value("x")], [value("y", TensorProto.UINT32)])
+def float_8_output() -> bytes:
+    """y = x as FLOAT8E4M3FN, a dtype that tensors do not have."""
+    cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT8E4M3FN)
+    return build([cast], [value("x")], [value("y", TensorProto.FLOAT8E4M3FN)], opset=19)
 
 
 def slow_to_load(products: int) -> bytes:

@@ -35,6 +35,10 @@ TF_TYPES = {
     "INT64": tf.int64,
     "UINT8": tf.uint8,
     "UINT16": tf.uint16,
+    "UINT32": tf.uint32,
+    "UINT64": tf.uint64,
+    "FLOAT16": tf.float16,
+    "BFLOAT16": tf.bfloat16,
     "BOOL": tf.bool,
     "STRING": tf.string,
 }

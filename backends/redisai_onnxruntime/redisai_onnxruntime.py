@@ -15,7 +15,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a server sends nothing an
 import numpy as np
 import onnxruntime as ort
 
-from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
+from redisai_py.backend import BFLOAT16, BackendError, Options, Outputs, Run, Source, as_array, parse_device
 from redisai_py.worker import native, onnx_runner
 
 from . import protobuf
@@ -205,8 +205,10 @@ class PackageSession(Session):
         self.declared_inputs = [declared(node) for node in inference.get_inputs()]
         self._tensors = [node.type.startswith("tensor(") for node in inference.get_outputs()]
         self._all_tensors = all(self._tensors)
-        has_strings = any(node.type == "tensor(string)" for node in inference.get_inputs())
-        self._as_input = as_input if has_strings else np.asarray
+        # The package gives those out as arrays of another dtype.
+        self._has_unknown = any(is_unknown(node.type) for node in inference.get_outputs())
+        special = any(node.type in ("tensor(string)", "tensor(bfloat16)") for node in inference.get_inputs())
+        self._as_input = as_input if special else np.asarray
         return run_function(inference)
 
     def _session_options(self, threads: int) -> Any:
@@ -236,6 +238,8 @@ class PackageSession(Session):
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
         self._note(started, len(requests), run)
+        if self._has_unknown:
+            return [BackendError("ERR unsupported dtype") if isinstance(result, list) else result for result in results]
         if not self._all_tensors:
             self._drop_non_tensors(results)
         return results
@@ -267,8 +271,15 @@ ELEMENT_TYPES = {
     "tensor(double)": "DOUBLE",
     "tensor(bool)": "BOOL",
     "tensor(string)": "STRING",
+    "tensor(float16)": "FLOAT16",
+    "tensor(bfloat16)": "BFLOAT16",
     **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
+
+
+def is_unknown(kind: str) -> bool:
+    """Whether this is a tensor of a dtype that the module's tensors do not have."""
+    return kind.startswith("tensor(") and kind not in ELEMENT_TYPES
 
 
 def declared(node: Any) -> tuple[str | None, list[int | None]]:
@@ -300,8 +311,10 @@ class Control:
 
 
 def as_input(tensor: Any) -> np.ndarray[Any, Any]:
-    """A tensor as onnxruntime takes it: an array that shares its memory; for STRING, one of str."""
+    """A tensor as onnxruntime's package takes it: an array that shares its memory; for STRING, one of str."""
     array = as_array(tensor)
+    if array.dtype == BFLOAT16:
+        raise BackendError("ERR BFLOAT16 tensors need a server without BACKEND_MEMORY_LIMIT, and the CPU")
     if array.dtype != object:
         return array
     try:

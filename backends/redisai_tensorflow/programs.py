@@ -40,11 +40,17 @@ class Program:
     def declared_inputs(self) -> list[tuple[str | None, list[int | None]]]:
         """The dtype and the dims of each input; one dim for a shape of which nothing is known."""
         tensors = [self.graph.get_tensor_by_name(name) for name in self.inputs.values()]
-        dtypes = [DTYPES.get(np.dtype(tensor.dtype.as_numpy_dtype)) for tensor in tensors]
+        dtypes = [
+            "BFLOAT16" if tensor.dtype == tf.bfloat16 else DTYPES.get(np.dtype(tensor.dtype.as_numpy_dtype))
+            for tensor in tensors
+        ]
         shapes: list[list[int | None]] = [
             [1] if tensor.shape.rank is None else tensor.shape.as_list() for tensor in tensors
         ]
         return list(zip(dtypes, shapes, strict=True))
+
+    def takes_bfloat16(self) -> bool:
+        return tf.bfloat16 in self._dtypes(self.inputs)
 
     def gives_strings(self) -> bool:
         return tf.string in self._dtypes(self.outputs)

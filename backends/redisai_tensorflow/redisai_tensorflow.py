@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
+from redisai_py.backend import BFLOAT16, BackendError, Options, Outputs, Run, Source, as_array, parse_device
 
 from .programs import Program, program_of
 
@@ -106,6 +106,8 @@ class Session:
             self.outputs = list(program.outputs)
             self.declared_inputs = program.declared_inputs()
             self._as_input = as_array if program.takes_strings() else np.asarray
+            if program.takes_bfloat16():
+                self._as_input = as_input
             self._gives_strings = program.gives_strings()
             try:
                 return Engine(program, self._backend.config(kind, index), self._backend.pool())
@@ -193,6 +195,12 @@ class Control:
         self.used = True
         engine.expects_successor = self.running
         engine.end()
+
+
+def as_input(tensor: Any) -> Any:
+    """A tensor as an array of TensorFlow's dtype, where numpy's would not do."""
+    array = as_array(tensor)
+    return array.view(tf.bfloat16.as_numpy_dtype) if array.dtype == BFLOAT16 else array
 
 
 def as_output(value: Any) -> Any:

@@ -26,7 +26,7 @@ RUNTIMES = (
 CORES = len(os.sched_getaffinity(0))
 HEAVY = 250e-6  # seconds: a run that is worth several threads
 
-DTYPES = frozenset(map(np.dtype, ("f4", "i1", "i2", "i4", "i8", "u1", "?")))
+DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
 WRONG_TYPE = "Input tensor type doesn't match the type expected by the model definition"
 
 
@@ -216,6 +216,4 @@ def unsupported(dtype: np.dtype[Any], direction: str) -> str:
     """The error for a dtype of the model that tensors do not have; empty for the others."""
     if dtype in DTYPES:
         return ""
-    if dtype == np.float16:
-        return f"Float16 not currently supported as {direction} tensor data type"
     return f"Unsupported {direction} data type"

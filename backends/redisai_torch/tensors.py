@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from redisai_py.backend import BackendError
+from redisai_py.backend import BFLOAT16, BackendError
 
 # Dtypes that RedisAI refuses in results, with its names for them; a later PyTorch may lack some.
 REFUSED = {
     getattr(torch, name): text
     for name, text in {
-        "bfloat16": "BFloat16",
         "qint8": "QInt8",
         "quint8": "QUInt8",
         "qint32": "QInt32",
@@ -42,11 +41,19 @@ def to_torch(tensor: Any) -> torch.Tensor:
     try:
         value = from_numpy(asarray(tensor))
     except TypeError:
-        text = "Unsupported kUInt bits 16" if asarray(tensor).dtype == np.uint16 else "Unsupported code 7"
-        raise BackendError(text) from None
+        return of_other_dtype(asarray(tensor))
     if value.dtype is UINT16:
         raise BackendError("Unsupported kUInt bits 16")
     return value
+
+
+def of_other_dtype(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    """A tensor of an array of which numpy's bridge to PyTorch knows nothing; raises BackendError."""
+    if array.dtype == BFLOAT16:
+        return from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    if array.dtype.kind == "u":  # an older PyTorch
+        raise BackendError(f"Unsupported kUInt bits {8 * array.dtype.itemsize}")
+    raise BackendError("Unsupported code 7")
 
 
 def to_clone(tensor: Any) -> torch.Tensor:
@@ -57,16 +64,19 @@ def to_clone(tensor: Any) -> torch.Tensor:
 def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     """A result as an array, which shares the memory of a tensor that is on the CPU; the module copies it.
 
-    Raises BackendError for a dtype that tensors of the module do not have; FLOAT16
-    becomes an array that the module refuses with a text of its own.
+    Raises BackendError for a dtype that tensors of the module do not have.
     """
     if tensor.dtype in REFUSED:
         raise BackendError(f"{REFUSED[tensor.dtype]} is not supported by dlpack")
     array: np.ndarray[Any, Any]
     try:
         array = tensor.numpy()
-    except (RuntimeError, TypeError):  # it is on a GPU, or a parameter, or lazily negated
-        array = tensor.detach().cpu().resolve_neg().numpy()
+    except (RuntimeError, TypeError):  # it is on a GPU, or a parameter, or lazily negated, or of BFLOAT16
+        plain = tensor.detach().cpu().resolve_neg()
+        if plain.dtype is torch.bfloat16:
+            array = plain.contiguous().view(torch.int16).numpy().view(BFLOAT16)
+        else:
+            array = plain.numpy()
     return array
 
 

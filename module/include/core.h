@@ -24,6 +24,10 @@ typedef enum rai_dtype {
     RAI_UINT16,
     RAI_BOOL,
     RAI_STRING,
+    RAI_FLOAT16, /* from here on: unknown to RedisAI */
+    RAI_BFLOAT16,
+    RAI_UINT32,
+    RAI_UINT64,
     RAI_DTYPES
 } rai_dtype;
 
@@ -54,6 +58,11 @@ rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int
 int rai_tensor_index_strings(rai_tensor *tensor);
 /* Replaces the data of a STRING tensor that nobody else has. 0: the number of elements is wrong. */
 int rai_tensor_set_strings(rai_tensor *tensor, const char *data, size_t length);
+/* FLOAT16 and BFLOAT16 (halves.c). */
+uint16_t rai_half_from_double(double number); /* rounds to nearest even; too large: infinity */
+double rai_half_to_double(uint16_t bits);
+uint16_t rai_bfloat_from_double(double number);
+double rai_bfloat_to_double(uint16_t bits);
 /* 1 when all bytes of BOOL data are 0 or 1. */
 int rai_bool_data_valid(const char *data, size_t length);
 rai_tensor *rai_tensor_retain(rai_tensor *tensor);
@@ -184,6 +193,8 @@ void rai_names_free(rai_names *names);
 void rai_model_set_names(rai_model *model, rai_names *inputs, rai_names *outputs);
 rai_model *rai_model_retain(rai_model *model);
 void rai_model_release(rai_model *model);
+/* The free method of the value types (event loop, or Redis' lazy-free thread). */
+void rai_model_free_value(rai_model *model);
 size_t rai_model_memory(const rai_model *model);
 /* Lets Redis move the blob of a model that only the keyspace holds (event loop). */
 void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model);
@@ -303,7 +314,7 @@ struct rai_job {
     RedisModuleBlockedClient *client; /* NULL: nobody waits, or a thread does */
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
-    int64_t enqueued_us;  /* CLOCK_MONOTONIC */
+    int64_t enqueued_us;  /* CLOCK_MONOTONIC; 0: not yet */
     int64_t ready_us;     /* RAI_JOB_EXECUTE: when nothing but a worker was missing */
     int64_t begun_us;     /* RAI_JOB_EXECUTE: when its run began; 0: it did not */
     int32_t phase;        /* queue.c */
@@ -654,5 +665,8 @@ rai_backend_info *rai_backend(int32_t backend);
 void rai_log(const char *level, const char *text); /* any thread */
 /* Leave through _exit from now on: frameworks' destructors crash under busy threads. */
 void rai_exit_quickly(void);
+/* Around the import of a framework. 0: the server is shutting down, do not begin. */
+int rai_import_begins(void);
+void rai_import_ends(void);
 
 #endif

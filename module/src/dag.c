@@ -22,45 +22,70 @@ typedef struct edge {
     int32_t next;    /* edge from the same operation; -1: none */
 } edge;
 
+/* What most DAGs need fits in here, and costs no allocations of its own. */
+enum { FEW = 16 };
+
 typedef struct run {
     pthread_mutex_t lock;
     rai_job *owner; /* the job that the client waits for */
     int32_t active; /* executions that were handed out and are not back */
     int32_t stopped;
-    int32_t slot_room, input_room, edge_count, edge_room;
+    int32_t slot_room, need_room, maker_room, input_room, edge_room;
+    int32_t edge_count;
     edge *edges;
     int32_t *needs; /* of each slot, how many inputs, AI.TENSORGETs and PERSISTs still need its tensor */
+    rai_tensor *few_slots[FEW];
+    int32_t few_needs[FEW], few_makers[FEW], few_inputs[FEW];
+    edge few_edges[FEW];
 } run;
 
 static run *run_of(const rai_dag *dag) {
     return dag->run;
 }
 
-/* Room for one more element of an array that doubles. */
-static void *grown(void *array, int32_t count, int32_t *room, size_t size) {
+/* Room for one more element of an array that doubles when its first, fixed one is full. */
+static void *grown(void *array, const void *few, int32_t count, int32_t *room, size_t size) {
     if (count < *room) return array;
-    *room = *room ? *room * 2 : 16;
-    return RedisModule_Realloc(array, (size_t)*room * size);
+    *room *= 2;
+    if (array != few) return RedisModule_Realloc(array, (size_t)*room * size);
+    return memcpy(RedisModule_Alloc((size_t)*room * size), few, (size_t)count * size);
+}
+
+static void free_grown(void *array, const void *few) {
+    if (array != few) RedisModule_Free(array);
 }
 
 rai_job *rai_dag_new(int32_t ops) {
+    struct {
+        rai_dag dag;
+        run state;
+        rai_dag_op ops[];
+    } *block = RedisModule_Alloc(sizeof(*block) + (size_t)ops * sizeof(rai_dag_op));
     rai_job *job = rai_job_new(RAI_JOB_DAG, NULL, 0, 0);
-    rai_dag *dag = job->dag = RedisModule_Calloc(1, sizeof(*dag));
-    run *state = dag->run = RedisModule_Calloc(1, sizeof(*state));
-    pthread_mutex_init(&state->lock, NULL);
+    rai_dag *dag = job->dag = &block->dag;
+    run *state = &block->state;
+    pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
+    memset(block->ops, 0, (size_t)ops * sizeof(*block->ops));
+    for (int32_t i = 0; i < ops; i++) block->ops[i].edge = -1;
+    *dag = (rai_dag){.op_count = ops, .failed = ops, .ops = block->ops, .run = state};
+    dag->slots = state->few_slots;
+    dag->makers = state->few_makers;
+    dag->inputs = state->few_inputs;
+    state->lock = unlocked;
     state->owner = job;
-    dag->op_count = dag->failed = ops;
-    dag->ops = RedisModule_Calloc((size_t)ops, sizeof(*dag->ops));
-    for (int32_t i = 0; i < ops; i++) dag->ops[i].edge = -1;
+    state->active = state->stopped = state->edge_count = 0;
+    state->slot_room = state->need_room = state->maker_room = state->input_room = state->edge_room = FEW;
+    state->edges = state->few_edges;
+    state->needs = state->few_needs;
     return job;
 }
 
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor) {
     run *state = run_of(dag);
-    int32_t room = state->slot_room, same_room = room;
-    dag->slots = grown(dag->slots, dag->slot_count, &room, sizeof(*dag->slots));
-    state->needs = grown(state->needs, dag->slot_count, &same_room, sizeof(*state->needs));
-    dag->makers = grown(dag->makers, dag->slot_count, &state->slot_room, sizeof(*dag->makers));
+    int32_t count = dag->slot_count;
+    dag->slots = grown(dag->slots, state->few_slots, count, &state->slot_room, sizeof(*dag->slots));
+    dag->makers = grown(dag->makers, state->few_makers, count, &state->maker_room, sizeof(*dag->makers));
+    state->needs = grown(state->needs, state->few_needs, count, &state->need_room, sizeof(*state->needs));
     dag->slots[dag->slot_count] = tensor;
     dag->makers[dag->slot_count] = maker;
     state->needs[dag->slot_count] = 0;
@@ -69,12 +94,12 @@ int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor) {
 
 void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot) {
     run *state = run_of(dag);
-    dag->inputs = grown(dag->inputs, dag->input_count, &state->input_room, sizeof(*dag->inputs));
+    dag->inputs = grown(dag->inputs, state->few_inputs, dag->input_count, &state->input_room, sizeof(*dag->inputs));
     dag->inputs[dag->input_count++] = slot;
     state->needs[slot]++;
     int32_t maker = dag->makers[slot];
     if (maker < 0 || dag->ops[maker].kind != RAI_OP_EXECUTE || dag->ops[op].kind != RAI_OP_EXECUTE) return;
-    state->edges = grown(state->edges, state->edge_count, &state->edge_room, sizeof(*state->edges));
+    state->edges = grown(state->edges, state->few_edges, state->edge_count, &state->edge_room, sizeof(*state->edges));
     state->edges[state->edge_count] = (edge){op, dag->ops[maker].edge};
     dag->ops[maker].edge = state->edge_count++;
     dag->ops[op].waits++;
@@ -91,15 +116,13 @@ void rai_dag_free(rai_dag *dag) {
     }
     for (int32_t i = 0; i < dag->slot_count; i++) rai_tensor_release(dag->slots[i]);
     pthread_mutex_destroy(&state->lock);
-    RedisModule_Free(state->edges);
-    RedisModule_Free(state->needs);
-    RedisModule_Free(state);
-    RedisModule_Free(dag->ops);
-    RedisModule_Free(dag->slots);
-    RedisModule_Free(dag->makers);
-    RedisModule_Free(dag->inputs);
+    free_grown(state->edges, state->few_edges);
+    free_grown(state->needs, state->few_needs);
+    free_grown(dag->slots, state->few_slots);
+    free_grown(dag->makers, state->few_makers);
+    free_grown(dag->inputs, state->few_inputs);
     RedisModule_Free(dag->persist);
-    RedisModule_Free(dag);
+    RedisModule_Free(dag); /* and what rai_dag_new allocated with it */
 }
 
 /* Gives an execution its inputs, which are there, and puts it before the others

@@ -46,7 +46,7 @@ void rai_latency_reset(rai_latency *latency);
 
 /* queue.c: a request is the queue's from the time when only a worker is missing until it is over. */
 void rai_queue_enter(rai_job *job);
-void rai_queue_leave(rai_job *job);
+void rai_queue_leave(rai_job **jobs, int64_t count);
 /* A request of the model ran on the event loop. */
 void rai_queue_count_at_once(rai_model *model);
 void rai_queue_give_up(rai_job *job); /* it is cancelled: it does not wait any more, or goes on running */
@@ -80,6 +80,7 @@ int rai_shared_api_export(RedisModuleCtx *ctx);
 
 /* settings.c */
 void rai_log_init(RedisModuleCtx *ctx);
+void rai_shut_down(void); /* nothing is served any more: prepares the way out */
 
 /* Starts a detached thread of 16 MiB stack that handles no signals but its own crash. 0: done. */
 int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, const char *name);

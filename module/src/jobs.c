@@ -38,7 +38,7 @@ rai_job *rai_job_new(int32_t kind, rai_model *model, int32_t input_count, int32_
     job->output_count = output_count;
     job->inputs = (rai_tensor **)(job + 1);
     job->outputs = job->inputs + input_count;
-    job->enqueued_us = rai_now_us();
+    if (kind != RAI_JOB_EXECUTE) job->enqueued_us = rai_now_us(); /* those may be over before it matters */
     __atomic_add_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
     return job;
 }
@@ -209,7 +209,6 @@ void rai_job_answer(rai_job *job) {
 }
 
 static void complete(rai_job *job) {
-    if (job->kind == RAI_JOB_EXECUTE) rai_queue_leave(job);
     if (job->dag && job->kind == RAI_JOB_EXECUTE) {
         rai_dag_job_completed(job);
     } else if (job->callback) {
@@ -230,6 +229,7 @@ static void complete(rai_job *job) {
 /* Those that call back come last: nobody knows how long that takes. */
 void rai_jobs_complete(rai_job **jobs, int64_t count) {
     int64_t left = 0;
+    rai_queue_leave(jobs, count);
     for (int64_t i = 0; i < count; i++) {
         if (jobs[i]->calls_back) {
             jobs[left++] = jobs[i];

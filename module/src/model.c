@@ -12,6 +12,7 @@ static const char *const backend_names[RAI_BACKENDS] = {"TF", "TFLITE", "TORCH",
 
 static int64_t live_models;
 static pthread_t event_loop_thread;
+static _Thread_local int in_free_method;
 
 /* Guards state, error, session and waiting of every model. Held for a few
  * instructions only, never while anything else is waited for. */
@@ -179,10 +180,11 @@ static void release_later(RedisModuleCtx *ctx, void *job) {
 /* Whoever drops the last reference must wait neither for Python nor for the system.
  * On the event loop the command at hand may still hold the blob's strings, whose
  * counts are not atomic: there the hand-over happens in a later turn. Where memory is
- * above maxmemory Redis evicts until it sees enough freed, so the blob goes at once. */
+ * above maxmemory Redis evicts until it sees enough freed, so the blob goes at once. So
+ * it does on Redis' lazy-free thread, which is there for that, and which evictions wait for. */
 static void release_heavy_parts(rai_model *model) {
     int on_event_loop = pthread_equal(pthread_self(), event_loop_thread);
-    if (on_event_loop && RedisModule_GetUsedMemoryRatio() > 1) {
+    if (on_event_loop ? RedisModule_GetUsedMemoryRatio() > 1 : in_free_method) {
         rai_blob_release(model->blob);
         model->blob = NULL;
         if (model->session == NULL) return;
@@ -217,6 +219,13 @@ void rai_model_release(rai_model *model) {
     __atomic_sub_fetch(&live_models, 1, __ATOMIC_RELAXED);
 }
 
+void rai_model_free_value(rai_model *model) {
+    rai_registry_remove(model);
+    in_free_method = 1;
+    rai_model_release(model);
+    in_free_method = 0;
+}
+
 size_t rai_model_memory(const rai_model *model) {
     size_t bytes = sizeof(*model) + rai_latency_memory() +
                    (size_t)__atomic_load_n(&model->session_memory, __ATOMIC_RELAXED) + model->blob->length +
@@ -237,6 +246,7 @@ void rai_model_defrag(RedisModuleDefragCtx *ctx, rai_model *model) {
     for (int64_t i = 0; i < blob->chunk_count; i++) {
         rai_chunk *chunk = &blob->chunks[i];
         if (chunk->string) {
+            if (RedisModule_DefragRedisModuleString == NULL) continue;
             RedisModuleString *moved = RedisModule_DefragRedisModuleString(ctx, chunk->string);
             if (moved) chunk->string = moved;
             chunk->data = RedisModule_StringPtrLen(chunk->string, NULL);

@@ -8,22 +8,27 @@
 rai_command_handlers rai_handlers;
 rai_load_hooks rai_hooks;
 
-/* What COMMAND DOCS, key permissions (Redis 7.0) and ACL categories (7.4) are made of. */
-static int describe_command(RedisModuleCtx *ctx, const char *name, const RedisModuleCommandInfo *info,
-                            const char *categories) {
-    if (RedisModule_GetCommand == NULL || RedisModule_SetCommandInfo == NULL) return REDISMODULE_OK;
+/* What COMMAND DOCS, key permissions (Redis 7.0) and ACL categories (7.4) are made of.
+ * A server that finds fault with it runs the command all the same. */
+static void describe_command(RedisModuleCtx *ctx, const char *name, const RedisModuleCommandInfo *info,
+                             const char *categories) {
+    if (RedisModule_GetCommand == NULL || RedisModule_SetCommandInfo == NULL) return;
     RedisModuleCommand *command = RedisModule_GetCommand(ctx, name);
-    if (RedisModule_SetCommandInfo(command, info) != REDISMODULE_OK) return REDISMODULE_ERR;
-    if (RedisModule_SetCommandACLCategories == NULL) return REDISMODULE_OK;
-    return RedisModule_SetCommandACLCategories(command, categories);
+    if (RedisModule_SetCommandInfo(command, info) != REDISMODULE_OK) {
+        RedisModule_Log(ctx, "warning", "this server has no use for the description of %s", name);
+    }
+    if (RedisModule_SetCommandACLCategories == NULL) return;
+    if (RedisModule_SetCommandACLCategories(command, categories) != REDISMODULE_OK) {
+        RedisModule_Log(ctx, "warning", "%s is not in the ACL categories %s", name, categories);
+    }
 }
 
 static int register_commands(RedisModuleCtx *ctx) {
-    if (RedisModule_AddACLCategory && RedisModule_AddACLCategory(ctx, "ai") != REDISMODULE_OK) return REDISMODULE_ERR;
-#define REGISTER(handler, name, flags, first, last, step, categories)                                             \
-    if (RedisModule_CreateCommand(ctx, name, rai_handlers.handler, flags, first, last, step) != REDISMODULE_OK || \
-        describe_command(ctx, name, &info_of_##handler, categories) != REDISMODULE_OK)                            \
-        return REDISMODULE_ERR;
+    if (RedisModule_AddACLCategory) RedisModule_AddACLCategory(ctx, "ai");
+#define REGISTER(handler, name, flags, first, last, step, categories)                                           \
+    if (RedisModule_CreateCommand(ctx, name, rai_handlers.handler, flags, first, last, step) != REDISMODULE_OK) \
+        return REDISMODULE_ERR;                                                                                 \
+    describe_command(ctx, name, &info_of_##handler, categories);
     COMMAND_TABLE(REGISTER)
     return REDISMODULE_OK;
 }
@@ -31,7 +36,7 @@ static int register_commands(RedisModuleCtx *ctx) {
 static void shutting_down(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
     (void)event, (void)subevent, (void)data;
     RedisModule_Log(ctx, "notice", "Clearing resources on shutdown");
-    rai_exit_quickly();
+    rai_shut_down();
 }
 
 static int check_server(RedisModuleCtx *ctx) {

@@ -64,6 +64,7 @@ static rai_queue *queues;                                       /* in order of c
 static rai_queue *control;                                      /* loads models and backends; one worker, in order */
 static rai_queue *soon_queues;                                  /* event loop only */
 static int hold_back;                                           /* pushes wait for the end of the turn */
+static int loading; /* jobs behind wait for the end of a load: it has the cores to itself */
 
 static int64_t usable_cores(void) {
     cpu_set_t cores;
@@ -192,7 +193,7 @@ void rai_queue_push_behind(rai_queue *queue, rai_job *job) {
         queue->behind_head = job;
     }
     queue->behind_tail = job;
-    need_attention(queue);
+    if (!__atomic_load_n(&loading, __ATOMIC_RELAXED)) need_attention(queue);
     pthread_mutex_unlock(&queue->lock);
 }
 
@@ -309,11 +310,16 @@ static int sleep_until(rai_queue *queue, int64_t deadline_us) {
     return 0;
 }
 
+/* Called with the lock held. */
+static int has_behind(const rai_queue *queue) {
+    return queue->behind_head && !__atomic_load_n(&loading, __ATOMIC_RELAXED);
+}
+
 int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
                        int64_t *cancelled_count, int64_t deadline_us) {
     int64_t taken = 0;
     pthread_mutex_lock(&queue->lock);
-    while (deadline_us > 0 && !queue->head && !queue->urgent_head && !queue->behind_head && !queue->cancelled_count &&
+    while (deadline_us > 0 && !queue->head && !queue->urgent_head && !has_behind(queue) && !queue->cancelled_count &&
            !queue->look) {
         if (!sleep_until(queue, deadline_us)) break;
     }
@@ -332,7 +338,7 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
         jobs[taken++] = job;
     }
     if (queue->head == NULL) queue->tail = NULL;
-    if (taken == 0 && queue->behind_head) {
+    if (taken == 0 && has_behind(queue)) {
         jobs[taken++] = queue->behind_head;
         queue->behind_head = queue->behind_head->next;
         if (queue->behind_head == NULL) queue->behind_tail = NULL;
@@ -454,6 +460,7 @@ int64_t rai_queue_worker_limit(const rai_queue *queue) {
 /* ---- what a queue holds, and what INFO shows --------------------------------- */
 
 void rai_queue_enter(rai_job *job) {
+    if (job->enqueued_us == 0) job->enqueued_us = rai_now_us();
     /* An execution of a DAG had to wait for others first; the time is that of its own queue. */
     job->ready_us = job->dag ? rai_now_us() : job->enqueued_us;
     if (job->model->queue) __atomic_add_fetch(&job->model->queue->entered, 1, __ATOMIC_RELAXED);
@@ -470,9 +477,23 @@ void rai_queue_give_up(rai_job *job) {
     if (queue && ends_waiting(job, JOB_GIVEN_UP)) __atomic_add_fetch(&queue->given_up, 1, __ATOMIC_RELAXED);
 }
 
-void rai_queue_leave(rai_job *job) {
-    rai_queue_give_up(job);
-    if (job->phase == JOB_BEGUN) __atomic_add_fetch(&job->model->queue->left, 1, __ATOMIC_RELAXED);
+/* Before their clients know: whoever has a reply does not see its request running. */
+void rai_queue_leave(rai_job **jobs, int64_t count) {
+    rai_queue *queue = NULL; /* whose requests are being counted: as a rule all are of one */
+    int64_t left = 0;
+    for (int64_t i = 0; i < count; i++) {
+        rai_job *job = jobs[i];
+        if (job->kind != RAI_JOB_EXECUTE || job->model->queue == NULL) continue;
+        if (job->phase == JOB_WAITING) rai_queue_give_up(job);
+        if (job->phase != JOB_BEGUN) continue;
+        if (job->model->queue != queue && left > 0) {
+            __atomic_add_fetch(&queue->left, left, __ATOMIC_RELAXED);
+            left = 0;
+        }
+        queue = job->model->queue;
+        left++;
+    }
+    if (left > 0) __atomic_add_fetch(&queue->left, left, __ATOMIC_RELAXED);
 }
 
 void rai_jobs_begin(rai_job **jobs, int64_t count, int64_t runs) {
@@ -549,11 +570,23 @@ static void around_sleep(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t s
     if (!hold_back) rai_queues_flush();
 }
 
+/* While a file, or a master's data, is read nobody can ask for anything. */
+static void loads(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
+    (void)ctx, (void)event, (void)data;
+    int begins = subevent < REDISMODULE_SUBEVENT_LOADING_ENDED;
+    pthread_mutex_lock(&control->lock);
+    __atomic_store_n(&loading, begins, __ATOMIC_RELAXED);
+    if (!begins && control->behind_head) need_attention(control);
+    pthread_mutex_unlock(&control->lock);
+}
+
 void rai_queues_init(void) {
     if (control == NULL) control = queue_new("control", 1);
 }
 
 void rai_queues_subscribe(RedisModuleCtx *ctx) {
+    RedisModuleEvent load_event = {REDISMODULE_EVENT_LOADING, 1};
+    RedisModule_SubscribeToServerEvent(ctx, load_event, loads);
     if (RedisModule_GetServerVersion() < RAI_REDIS_7) return;
     RedisModuleEvent event = {REDISMODULE_EVENT_EVENTLOOP, 1};
     RedisModule_SubscribeToServerEvent(ctx, event, around_sleep);

@@ -2,9 +2,12 @@
 #define _DEFAULT_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+enum { IMPORT_PATIENCE_US = 15000000 };
 
 static rai_settings settings = {
     .model_chunk_size = 511LL << 20,
@@ -91,4 +94,28 @@ static void leave(int status, void *unused) {
 
 void rai_exit_quickly(void) {
     on_exit(leave, NULL);
+}
+
+/* A framework that is being imported registers its destructors all the while, behind
+ * our handler. So the import and the end of the server wait for each other. */
+static int importing, shutting_down;
+
+int rai_import_begins(void) {
+    __atomic_store_n(&importing, 1, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&shutting_down, __ATOMIC_SEQ_CST)) return 1;
+    __atomic_store_n(&importing, 0, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+void rai_import_ends(void) {
+    rai_exit_quickly();
+    __atomic_store_n(&importing, 0, __ATOMIC_SEQ_CST);
+}
+
+void rai_shut_down(void) {
+    static const struct timespec moment = {0, 1000000};
+    int64_t deadline = rai_now_us() + IMPORT_PATIENCE_US;
+    __atomic_store_n(&shutting_down, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&importing, __ATOMIC_SEQ_CST) && rai_now_us() < deadline) nanosleep(&moment, NULL);
+    rai_exit_quickly();
 }

@@ -108,8 +108,10 @@ int RAI_TensorSetValueFromLongLong(RAI_Tensor *t, long long i, long long val) {
     case RAI_UINT8: ((int8_t *)t->data)[i] = (int8_t)val; return 1;
     case RAI_INT16:
     case RAI_UINT16: ((int16_t *)t->data)[i] = (int16_t)val; return 1;
-    case RAI_INT32: ((int32_t *)t->data)[i] = (int32_t)val; return 1;
-    case RAI_INT64: ((int64_t *)t->data)[i] = val; return 1;
+    case RAI_INT32:
+    case RAI_UINT32: ((int32_t *)t->data)[i] = (int32_t)val; return 1;
+    case RAI_INT64:
+    case RAI_UINT64: ((int64_t *)t->data)[i] = val; return 1;
     case RAI_BOOL: t->data[i] = val != 0; return 1;
     default: return 0;
     }
@@ -120,6 +122,8 @@ int RAI_TensorSetValueFromDouble(RAI_Tensor *t, long long i, double val) {
     switch (t->dtype) {
     case RAI_FLOAT: ((float *)t->data)[i] = (float)val; return 1;
     case RAI_DOUBLE: ((double *)t->data)[i] = val; return 1;
+    case RAI_FLOAT16: ((uint16_t *)t->data)[i] = rai_half_from_double(val); return 1;
+    case RAI_BFLOAT16: ((uint16_t *)t->data)[i] = rai_bfloat_from_double(val); return 1;
     default: return 0;
     }
 }
@@ -129,6 +133,8 @@ int RAI_TensorGetValueAsDouble(RAI_Tensor *t, long long i, double *val) {
     switch (t->dtype) {
     case RAI_FLOAT: *val = ((float *)t->data)[i]; return 1;
     case RAI_DOUBLE: *val = ((double *)t->data)[i]; return 1;
+    case RAI_FLOAT16: *val = rai_half_to_double(((uint16_t *)t->data)[i]); return 1;
+    case RAI_BFLOAT16: *val = rai_bfloat_to_double(((uint16_t *)t->data)[i]); return 1;
     default: return 0;
     }
 }
@@ -139,10 +145,12 @@ int RAI_TensorGetValueAsLongLong(RAI_Tensor *t, long long i, long long *val) {
     case RAI_INT8: *val = ((int8_t *)t->data)[i]; return 1;
     case RAI_INT16: *val = ((int16_t *)t->data)[i]; return 1;
     case RAI_INT32: *val = ((int32_t *)t->data)[i]; return 1;
-    case RAI_INT64: *val = ((int64_t *)t->data)[i]; return 1;
+    case RAI_INT64:
+    case RAI_UINT64: *val = ((int64_t *)t->data)[i]; return 1;
     case RAI_UINT8:
     case RAI_BOOL: *val = ((uint8_t *)t->data)[i]; return 1;
     case RAI_UINT16: *val = ((uint16_t *)t->data)[i]; return 1;
+    case RAI_UINT32: *val = ((uint32_t *)t->data)[i]; return 1;
     default: return 0;
     }
 }

@@ -18,8 +18,8 @@ static const struct {
     const char *name;
     int64_t size;
 } dtypes[RAI_DTYPES] = {
-    {"FLOAT", 4}, {"DOUBLE", 8}, {"INT8", 1},   {"INT16", 2}, {"INT32", 4},
-    {"INT64", 8}, {"UINT8", 1},  {"UINT16", 2}, {"BOOL", 1},  {"STRING", 1},
+    {"FLOAT", 4},  {"DOUBLE", 8}, {"INT8", 1},   {"INT16", 2},   {"INT32", 4},    {"INT64", 8},  {"UINT8", 1},
+    {"UINT16", 2}, {"BOOL", 1},   {"STRING", 1}, {"FLOAT16", 2}, {"BFLOAT16", 2}, {"UINT32", 4}, {"UINT64", 8},
 };
 
 static int64_t live_tensors;

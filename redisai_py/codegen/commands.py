@@ -146,7 +146,7 @@ COMMANDS = (
         "ai.modelalias",
         "modelalias",
         (*WRITE_OOM, "getkeys-api"),
-        (2, 2, 1),
+        (2, 3, 1),
         "Has a key stand for a model, wherever a model's key is expected.",
         "<SET alias key | GET alias | DEL alias>",
         "O(1)",
@@ -331,7 +331,8 @@ COMMANDS = (
         ("write",),
         NO_KEYS,
         "Reads or changes the module's configuration.",
-        "<LOADBACKEND backend path | BACKENDSPATH path | MODEL_CHUNK_SIZE bytes | GET option>",
+        "<LOADBACKEND backend path | BACKENDSPATH path | MODEL_CHUNK_SIZE bytes | MAX_QUEUE_DEPTH n "
+        "| DEFAULT_BATCH_DELAY n | GET option>",
         "O(1)",
         tips="request_policy:all_nodes",
     ),

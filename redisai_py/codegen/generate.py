@@ -116,7 +116,7 @@ def redis_api_source() -> str:
     ]
     for f in FUNCTIONS:
         level = tuple(int(part) for part in f.since.split("."))
-        required = int(level <= REQUIRED_LEVEL)
+        required = int(level <= REQUIRED_LEVEL and not f.in_redis_only)
         lines.append(f'    {{"RedisModule_{f.name}", (void **)&RedisModule_{f.name}, {required}}},')
     lines += [
         "};",

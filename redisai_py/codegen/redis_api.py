@@ -3,8 +3,8 @@
 The C header and its symbol table, the Cython declarations and the cffi
 declarations are all generated from these tables (see ``generate.py``).
 ``since`` is the Redis version that introduced a function: everything up to
-``REQUIRED_LEVEL`` must resolve when the module loads; newer functions are
-optional and NULL on an older server.
+``REQUIRED_LEVEL`` must resolve when the module loads; newer functions, and the few
+that Valkey lacks, are optional: NULL where they are not.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 
 class Function(NamedTuple):
-    """One ``RedisModule_<name>``: C return type, name, C parameter list, Redis version."""
+    """One ``RedisModule_<name>``: C return type, name, C parameter list, Redis version.
+
+    ``in_redis_only``: Valkey has it under another name, or not at all.
+    """
 
     returns: str
     name: str
     parameters: str
     since: str = "6.2"
+    in_redis_only: bool = False
 
 
 class Callback(NamedTuple):
@@ -197,6 +201,8 @@ CONSTANTS = {
     "REDISMODULE_REPLY_ERROR": 1,
     "REDISMODULE_REPLY_ARRAY": 3,
     "REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET": 1 << 4,
+    "REDISMODULE_EVENT_LOADING": 3,
+    "REDISMODULE_SUBEVENT_LOADING_ENDED": 3,
     "REDISMODULE_EVENT_SHUTDOWN": 5,
     "REDISMODULE_EVENT_CRON_LOOP": 8,
     "REDISMODULE_EVENT_EVENTLOOP": 15,
@@ -313,6 +319,7 @@ FUNCTIONS = (
     Function("int", "ReplyWithLongLong", "RedisModuleCtx *ctx, long long value"),
     Function("int", "ReplyWithDouble", "RedisModuleCtx *ctx, double value"),
     Function("int", "ReplyWithArray", "RedisModuleCtx *ctx, long length"),
+    Function("int", "ReplyWithBigNumber", "RedisModuleCtx *ctx, const char *number, size_t length", "7.0"),
     Function("int", "ReplyWithMap", "RedisModuleCtx *ctx, long length", "7.0"),
     Function("int", "ReplyWithStringBuffer", "RedisModuleCtx *ctx, const char *data, size_t length"),
     Function("int", "ReplyWithCString", "RedisModuleCtx *ctx, const char *text"),
@@ -361,7 +368,12 @@ FUNCTIONS = (
     Function("int", "ExportSharedAPI", "RedisModuleCtx *ctx, const char *name, void *function"),
     Function("void *", "GetSharedAPI", "RedisModuleCtx *ctx, const char *name"),
     Function("void *", "DefragAlloc", "RedisModuleDefragCtx *ctx, void *pointer"),
-    Function("RedisModuleString *", "DefragRedisModuleString", "RedisModuleDefragCtx *ctx, RedisModuleString *string"),
+    Function(
+        "RedisModuleString *",
+        "DefragRedisModuleString",
+        "RedisModuleDefragCtx *ctx, RedisModuleString *string",
+        in_redis_only=True,
+    ),
     # INFO.
     Function("int", "RegisterInfoFunc", "RedisModuleCtx *ctx, RedisModuleInfoFunc callback"),
     Function("int", "InfoAddSection", "RedisModuleInfoCtx *ctx, const char *name"),

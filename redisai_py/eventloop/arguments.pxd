@@ -1,3 +1,4 @@
+from libc.stdint cimport uint64_t
 from libc.string cimport strlen
 from posix.strings cimport strncasecmp
 from redis_api cimport RedisModuleString, RedisModule_StringPtrLen
@@ -12,5 +13,6 @@ cdef inline bint is_word(RedisModuleString *argument, const char *word) noexcept
 
 
 cdef bint parse_integer(RedisModuleString *argument, long long *value) noexcept nogil
+cdef bint parse_unsigned(RedisModuleString *argument, uint64_t *value) noexcept nogil
 cdef bint parse_loose_integer(RedisModuleString *argument, long long *value) noexcept nogil
 cdef const char *text_of(RedisModuleString *argument, size_t *length) noexcept nogil

@@ -5,6 +5,7 @@ Source of the rules: spec/commands.md, section 2.
 
 import cython
 from cython.cimports.libc.math import floor
+from cython.cimports.libc.stdint import UINT64_MAX, uint64_t
 from cython.cimports.libc.string import strlen
 from cython.cimports.redis_api import (
     REDISMODULE_OK,
@@ -20,6 +21,26 @@ EXACT_DOUBLE = cython.declare(cython.double, 9007199254740992.0)  # 2 ** 53
 def parse_integer(argument: cython.pointer(RedisModuleString), value: cython.p_longlong) -> cython.bint:
     """Redis' strict decimal integer: no plus sign, no leading zeros, no blanks, 64 bits."""
     return RedisModule_StringToLongLong(argument, value) == REDISMODULE_OK
+
+
+def parse_unsigned(argument: cython.pointer(RedisModuleString), value: cython.pointer(uint64_t)) -> cython.bint:
+    """The same for 64 bits without a sign."""
+    length: cython.size_t = 0
+    number: uint64_t = 0
+    digit: uint64_t
+    i: cython.size_t
+    text: cython.p_const_char = RedisModule_StringPtrLen(argument, cython.address(length))
+    if length == 0 or length > 20 or (text[0] == b"0"[0] and length > 1):
+        return False
+    for i in range(length):
+        if text[i] < b"0"[0] or text[i] > b"9"[0]:
+            return False
+        digit = text[i] - b"0"[0]
+        if number > (UINT64_MAX - digit) // 10:
+            return False
+        number = number * 10 + digit
+    value[0] = number
+    return True
 
 
 def parse_loose_integer(argument: cython.pointer(RedisModuleString), value: cython.p_longlong) -> cython.bint:

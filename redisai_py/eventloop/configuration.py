@@ -102,6 +102,19 @@ def backend_job(name: cython.pointer(RedisModuleString), path: cython.pointer(Re
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def find_option(key: cython.pointer(RedisModuleString)) -> cython.pointer(rai_option):
+    """The option of this name, or NULL."""
+    index: int64_t = 0
+    option: cython.pointer(rai_option) = rai_option_at(0)
+    while option != cython.NULL and not is_word(key, option.argument):
+        index += 1
+        option = rai_option_at(index)
+    return option
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def set_option(
     ctx: cython.pointer(RedisModuleCtx),
     key: cython.pointer(RedisModuleString),
@@ -109,11 +122,7 @@ def set_option(
 ) -> cython.bint:
     """Applies a pair that is no backend; false when the key is unknown or the value is not valid."""
     number: cython.longlong = 0
-    index: int64_t = 0
-    option: cython.pointer(rai_option) = rai_option_at(0)
-    while option != cython.NULL and not is_word(key, option.argument):
-        index += 1
-        option = rai_option_at(index)
+    option: cython.pointer(rai_option) = find_option(key)
     if option == cython.NULL:
         return False
     if not parse_integer(value, cython.address(number)) or number < option.least or number > option.most:
@@ -358,6 +367,8 @@ def config_get(
         return RedisModule_ReplyWithCString(ctx, path)
     if is_word(argv[2], b"MODEL_CHUNK_SIZE"):
         return RedisModule_ReplyWithLongLong(ctx, rai_config().model_chunk_size)
+    if is_word(argv[2], b"MAX_QUEUE_DEPTH") or is_word(argv[2], b"DEFAULT_BATCH_DELAY"):
+        return RedisModule_ReplyWithLongLong(ctx, find_option(argv[2]).value[0])
     if is_word(argv[2], b"LIVE_OBJECTS"):
         return reply_with_live_objects(ctx)
     return RedisModule_ReplyWithNull(ctx)
@@ -366,10 +377,28 @@ def config_get(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def config_number(
+    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
+) -> cython.int:
+    """Changes an option that RedisAI has not; on Redis 6.2 there is no other way at run time."""
+    number: cython.longlong = 0
+    option: cython.pointer(rai_option) = find_option(argv[1])
+    if argc < 3:
+        return RedisModule_WrongArity(ctx)
+    if not parse_integer(argv[2], cython.address(number)) or number < option.least or number > option.most:
+        return RedisModule_ReplyWithError(ctx, b"ERR invalid value for the option")
+    option.value[0] = number
+    return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def config(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
-    """AI.CONFIG LOADBACKEND b path | BACKENDSPATH path | MODEL_CHUNK_SIZE n | GET option"""
+    """AI.CONFIG LOADBACKEND b path | BACKENDSPATH path | MODEL_CHUNK_SIZE n | MAX_QUEUE_DEPTH n |
+    DEFAULT_BATCH_DELAY n | GET option"""
     number: cython.longlong = 0
     if argc < 2:
         return RedisModule_WrongArity(ctx)
@@ -391,6 +420,8 @@ def config(
             return RedisModule_ReplyWithError(ctx, b"ERR MODEL_CHUNK_SIZE: invalid chunk size")
         rai_config().model_chunk_size = number
         return RedisModule_ReplyWithSimpleString(ctx, b"OK")
+    if is_word(argv[1], b"MAX_QUEUE_DEPTH") or is_word(argv[1], b"DEFAULT_BATCH_DELAY"):
+        return config_number(ctx, argv, argc)
     return RedisModule_ReplyWithError(ctx, b"ERR unsupported subcommand")
 
 

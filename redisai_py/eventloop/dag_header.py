@@ -12,6 +12,7 @@ from cython.cimports.core import (
     rai_tensor_retain,
 )
 from cython.cimports.redis_api import (
+    RedisModule_StringPtrLen,
     RedisModuleCtx,
     RedisModuleString,
 )
@@ -35,6 +36,8 @@ argv_end = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cyt
 
 
 def is_separator(argument: cython.pointer(RedisModuleString)) -> cython.bint:
+    if RedisModule_StringPtrLen(argument, cython.NULL)[0] != b"|"[0]:  # as nearly all words of a DAG
+        return False
     return is_word(argument, b"|>")
 
 

@@ -20,6 +20,7 @@ from cython.cimports.core import (
     rai_blob_slice,
     rai_model,
     rai_model_defrag,
+    rai_model_free_value,
     rai_model_memory,
     rai_model_new,
     rai_model_release,
@@ -31,7 +32,6 @@ from cython.cimports.core import (
     rai_names_new,
     rai_names_set,
     rai_registry_add,
-    rai_registry_remove,
     rai_registry_rename,
     rai_types,
     rai_version_number,
@@ -359,9 +359,7 @@ def digest_model(digest: cython.pointer(RedisModuleDigest), value: cython.p_void
 @cython.nogil
 @cython.exceptval(check=False)
 def free_model(value: cython.p_void) -> cython.void:
-    model: cython.pointer(rai_model) = cython.cast(cython.pointer(rai_model), value)
-    rai_registry_remove(model)
-    rai_model_release(model)
+    rai_model_free_value(cython.cast(cython.pointer(rai_model), value))
 
 
 @cython.cfunc

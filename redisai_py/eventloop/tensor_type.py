@@ -55,8 +55,8 @@ from cython.cimports.redisai_py.eventloop.strings import free_strings, new_dims
 
 ENCODING_VERSION = cython.declare(cython.int, 4)
 # The DLPack type codes of each dtype, and its bits; STRING has a code of RedisAI's own.
-CODES = cython.declare(uint64_t[10], [2, 2, 0, 0, 0, 0, 1, 1, 6, 7])
-BITS = cython.declare(uint64_t[10], [32, 64, 8, 16, 32, 64, 8, 16, 8, 8])
+CODES = cython.declare(uint64_t[14], [2, 2, 0, 0, 0, 0, 1, 1, 6, 7, 2, 4, 1, 1])
+BITS = cython.declare(uint64_t[14], [32, 64, 8, 16, 32, 64, 8, 16, 8, 8, 16, 16, 32, 64])
 MOST_DIMS = cython.declare(uint64_t, 1 << 20)
 LARGE_VALUE = cython.declare(cython.size_t, 1 << 16)  # bytes that count as one step of freeing
 

@@ -6,19 +6,27 @@ Source of the rules: spec/commands.md, sections 3 and 4, and decisions Q2, Q9, Q
 import cython
 from cython.cimports.command_handlers import rai_handlers
 from cython.cimports.core import (
+    RAI_BFLOAT16,
     RAI_BOOL,
     RAI_DOUBLE,
     RAI_FLOAT,
+    RAI_FLOAT16,
     RAI_INT8,
     RAI_INT16,
     RAI_INT32,
     RAI_INT64,
     RAI_STRING,
     RAI_UINT16,
+    RAI_UINT32,
+    RAI_UINT64,
+    rai_bfloat_from_double,
+    rai_bfloat_to_double,
     rai_bool_data_valid,
     rai_dtype_from_name,
     rai_dtype_name,
     rai_dtype_size,
+    rai_half_from_double,
+    rai_half_to_double,
     rai_tensor,
     rai_tensor_count,
     rai_tensor_index_strings,
@@ -27,7 +35,19 @@ from cython.cimports.core import (
     rai_tensor_retain,
     rai_types,
 )
-from cython.cimports.libc.stdint import int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t
+from cython.cimports.libc.stdint import (
+    INT64_MAX,
+    INT64_MIN,
+    int8_t,
+    int16_t,
+    int32_t,
+    int64_t,
+    uint8_t,
+    uint16_t,
+    uint32_t,
+    uint64_t,
+)
+from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.string import memchr, memcpy, strlen
 from cython.cimports.redis_api import (
     REDISMODULE_OK,
@@ -37,6 +57,7 @@ from cython.cimports.redis_api import (
     RedisModule_Replicate,
     RedisModule_ReplicateVerbatim,
     RedisModule_ReplyWithArray,
+    RedisModule_ReplyWithBigNumber,
     RedisModule_ReplyWithDouble,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithLongLong,
@@ -49,7 +70,7 @@ from cython.cimports.redis_api import (
     RedisModuleKey,
     RedisModuleString,
 )
-from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
+from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, parse_unsigned, text_of
 from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, open_for_writing, reply_with_wrong_type
 from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.replies import reply_with_pairs
@@ -64,9 +85,11 @@ META = cython.declare(cython.int, 1)
 BLOB = cython.declare(cython.int, 2)
 VALUES = cython.declare(cython.int, 4)
 
-# Ranges of the integer dtypes, by dtype; BOOL takes 0 and 1.
-LOWEST = cython.declare(cython.longlong[10], [0, 0, -128, -32768, -2147483648, -9223372036854775807 - 1, 0, 0, 0, 0])
-HIGHEST = cython.declare(cython.longlong[10], [0, 0, 127, 32767, 2147483647, 9223372036854775807, 255, 65535, 1, 0])
+# Ranges of the integer dtypes, by dtype; BOOL takes 0 and 1, UINT64 has a parser of its own.
+LOWEST = cython.declare(cython.longlong[14], [0, 0, -128, -32768, -2147483648, INT64_MIN, 0, 0, 0, 0, 0, 0, 0, 0])
+HIGHEST = cython.declare(
+    cython.longlong[14], [0, 0, 127, 32767, 2147483647, INT64_MAX, 255, 65535, 1, 0, 0, 0, 4294967295, 0]
+)
 
 # The shape of the command at hand. The event loop is one thread, so one buffer
 # that grows to the longest shape ever seen is enough.
@@ -214,29 +237,47 @@ def set_element(
     tensor: cython.pointer(rai_tensor), index: cython.int, argument: cython.pointer(RedisModuleString)
 ) -> cython.bint:
     """Converts one argument to the tensor's dtype; false when it is out of range or no number."""
-    real: cython.double = 0
     value: cython.longlong = 0
     dtype: int32_t = tensor.dtype
-    if dtype == RAI_FLOAT or dtype == RAI_DOUBLE:
-        if RedisModule_StringToDouble(argument, cython.address(real)) != REDISMODULE_OK:
-            return False
-        if dtype == RAI_FLOAT:
-            cython.cast(cython.p_float, tensor.data)[index] = real
-        else:
-            cython.cast(cython.p_double, tensor.data)[index] = real
-        return True
+    if dtype == RAI_FLOAT or dtype == RAI_DOUBLE or dtype == RAI_FLOAT16 or dtype == RAI_BFLOAT16:
+        return set_real(tensor, index, argument)
+    if dtype == RAI_UINT64:
+        return parse_unsigned(argument, cython.cast(cython.pointer(uint64_t), tensor.data) + index)
     if not parse_integer(argument, cython.address(value)) or value < LOWEST[dtype] or value > HIGHEST[dtype]:
         return False
     if dtype == RAI_INT64:
         cython.cast(cython.pointer(int64_t), tensor.data)[index] = value
     elif dtype == RAI_INT32:
         cython.cast(cython.pointer(int32_t), tensor.data)[index] = value
+    elif dtype == RAI_UINT32:
+        cython.cast(cython.pointer(uint32_t), tensor.data)[index] = value
     elif dtype == RAI_INT16:
         cython.cast(cython.pointer(int16_t), tensor.data)[index] = value
     elif dtype == RAI_UINT16:
         cython.cast(cython.pointer(uint16_t), tensor.data)[index] = value
     else:  # the one-byte dtypes: in range, so the low byte is the value
         cython.cast(cython.pointer(uint8_t), tensor.data)[index] = value & 255
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_real(
+    tensor: cython.pointer(rai_tensor), index: cython.int, argument: cython.pointer(RedisModuleString)
+) -> cython.bint:
+    """The same for the floating-point dtypes."""
+    real: cython.double = 0
+    if RedisModule_StringToDouble(argument, cython.address(real)) != REDISMODULE_OK:
+        return False
+    if tensor.dtype == RAI_FLOAT:
+        cython.cast(cython.p_float, tensor.data)[index] = real
+    elif tensor.dtype == RAI_DOUBLE:
+        cython.cast(cython.p_double, tensor.data)[index] = real
+    elif tensor.dtype == RAI_FLOAT16:
+        cython.cast(cython.pointer(uint16_t), tensor.data)[index] = rai_half_from_double(real)
+    else:
+        cython.cast(cython.pointer(uint16_t), tensor.data)[index] = rai_bfloat_from_double(real)
     return True
 
 
@@ -319,6 +360,23 @@ def reply_with_word(ctx: cython.pointer(RedisModuleCtx), word: cython.p_const_ch
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def reply_with_unsigned(ctx: cython.pointer(RedisModuleCtx), value: uint64_t) -> cython.void:
+    """An integer; above what integer replies can hold a big number, which is a bulk string in RESP2."""
+    text: cython.char[24]
+    length: cython.int
+    if value <= cython.cast(uint64_t, INT64_MAX):
+        RedisModule_ReplyWithLongLong(ctx, value)
+        return
+    length = snprintf(text, cython.sizeof(text), b"%llu", cython.cast(cython.ulonglong, value))
+    if cython.cast(cython.p_void, RedisModule_ReplyWithBigNumber) != cython.NULL:
+        RedisModule_ReplyWithBigNumber(ctx, text, length)
+    else:  # Redis 6.2
+        RedisModule_ReplyWithStringBuffer(ctx, text, length)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def reply_with_value(
     ctx: cython.pointer(RedisModuleCtx), tensor: cython.pointer(rai_tensor), i: int64_t
 ) -> cython.void:
@@ -341,6 +399,14 @@ def reply_with_value(
         RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(int64_t), data)[i])
     elif dtype == RAI_UINT16:
         RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(uint16_t), data)[i])
+    elif dtype == RAI_UINT32:
+        RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(uint32_t), data)[i])
+    elif dtype == RAI_UINT64:
+        reply_with_unsigned(ctx, cython.cast(cython.pointer(uint64_t), data)[i])
+    elif dtype == RAI_FLOAT16:
+        RedisModule_ReplyWithDouble(ctx, rai_half_to_double(cython.cast(cython.pointer(uint16_t), data)[i]))
+    elif dtype == RAI_BFLOAT16:
+        RedisModule_ReplyWithDouble(ctx, rai_bfloat_to_double(cython.cast(cython.pointer(uint16_t), data)[i]))
     else:  # UINT8 and BOOL
         RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(uint8_t), data)[i])
 

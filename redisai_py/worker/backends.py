@@ -123,6 +123,8 @@ def load(backend: str, path: str | None) -> None:
     where = path if path is not None else DEFAULT_PATHS[backend]
     if entry_point is not None:
         where = f"entry point {entry_point.value}"
+    if not lib.rai_import_begins():
+        raise BackendLoadError("the server is shutting down")
     try:
         if entry_point is not None:
             origin, create = where, class_of_entry_point(entry_point)
@@ -136,7 +138,7 @@ def load(backend: str, path: str | None) -> None:
         log("warning", f"Could not load {backend} backend from {where}: {reason}")
         raise BackendLoadError(str(error), remedy) from error
     finally:
-        lib.rai_exit_quickly()  # the framework has registered destructors: go before them
+        lib.rai_import_ends()  # the framework has registered destructors: the way out goes before them
     _loaded[backend] = instance
     info = lib.rai_backend(IDS[backend])
     version = str(instance.version).encode()[:63]

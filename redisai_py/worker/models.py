@@ -47,5 +47,6 @@ class LoadedModel:
         self.min_batch_timeout = min_batch_timeout
         self.line: Any = None  # the scheduler's record of this model
         self.is_urgent = is_urgent
-        self.urgent: LoadedModel = self if is_urgent else LoadedModel(backend, session, batch_size, 0, 0.0, True)
+        # No form refers to itself: a session must go as soon as its model does.
+        self.urgent = None if is_urgent else LoadedModel(backend, session, batch_size, 0, 0.0, is_urgent=True)
         self.functions: dict[str, LoadedModel] = {}

@@ -9,10 +9,23 @@ except where it waits.
 import cython
 from cython.cimports.core import (
     RAI_ABANDONED,
+    RAI_BFLOAT16,
+    RAI_BOOL,
+    RAI_DOUBLE,
+    RAI_FLOAT,
+    RAI_FLOAT16,
+    RAI_INT8,
+    RAI_INT16,
+    RAI_INT32,
+    RAI_INT64,
     RAI_JOB_DAG,
     RAI_JOB_RETUNE,
     RAI_STRING,
     RAI_TFLITE,
+    RAI_UINT8,
+    RAI_UINT16,
+    RAI_UINT32,
+    RAI_UINT64,
     rai_call,
     rai_config,
     rai_control_queue,
@@ -57,10 +70,10 @@ from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
 from cython.cimports.libc.stdio import snprintf
-from cython.cimports.libc.string import memcpy
+from cython.cimports.libc.string import memcpy, strstr
 from cython.cimports.redis_api import RedisModule_Free
 
-from redisai_py.backend import BackendError
+from redisai_py.backend import BFLOAT16, BackendError
 from redisai_py.worker.errors import error_text, forget_frames
 
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
@@ -68,8 +81,12 @@ MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
 COUNT_OF_INPUTS = b"Number of keys given as INPUTS here does not match model definition"
 COUNT_OF_OUTPUTS = b"Number of keys given as OUTPUTS here does not match model definition"
 
-# struct-module formats of the dtypes, in their order; STRING has none.
-FORMATS = cython.declare(cython.p_char[9], [b"f", b"d", b"b", b"h", b"i", b"l", b"B", b"H", b"?"])
+# struct-module formats of the dtypes, in their order; STRING has none, BFLOAT16 that of
+# redisai_py.backend.BFLOAT16.
+FORMATS = cython.declare(
+    cython.p_char[14],
+    [b"f", b"d", b"b", b"h", b"i", b"l", b"B", b"H", b"?", b"", b"e", b"T{H:bfloat16:}", b"I", b"L"],
+)
 
 
 @cython.cfunc
@@ -81,17 +98,19 @@ def dtype_of_buffer(view: cython.pointer(Py_buffer)) -> cython.int:
     if code == b"<"[0] or code == b"="[0] or code == b"@"[0]:
         code = view.format[1]
     if code == b"f"[0]:
-        return 0
+        return RAI_FLOAT
     if code == b"d"[0]:
-        return 1
+        return RAI_DOUBLE
     if code == b"?"[0]:
-        return 8
+        return RAI_BOOL
+    if code == b"e"[0]:
+        return RAI_FLOAT16
     if code == b"b"[0] or code == b"h"[0] or code == b"i"[0] or code == b"l"[0] or code == b"q"[0]:
-        return 2 if size == 1 else 3 if size == 2 else 4 if size == 4 else 5
-    if code == b"B"[0] and size == 1:
-        return 6
-    if code == b"H"[0]:
-        return 7
+        return RAI_INT8 if size == 1 else RAI_INT16 if size == 2 else RAI_INT32 if size == 4 else RAI_INT64
+    if code == b"B"[0] or code == b"H"[0] or code == b"I"[0] or code == b"L"[0] or code == b"Q"[0]:
+        return RAI_UINT8 if size == 1 else RAI_UINT16 if size == 2 else RAI_UINT32 if size == 4 else RAI_UINT64
+    if code == b"T"[0] and size == 2 and strstr(view.format, b"H:bfloat16:") != cython.NULL:
+        return RAI_BFLOAT16
     return -1
 
 
@@ -263,6 +282,8 @@ def tensor_of(source: object) -> cython.pointer(rai_tensor):
             raise
     if kind in "OSU":
         return tensor_of_strings(source)
+    if kind == "V" and source.dtype.name == "bfloat16":  # of ml_dtypes, which has no buffers
+        return tensor_of_buffer(source.copy(order="C").view(BFLOAT16))
     if not source.flags.c_contiguous:
         return tensor_of_buffer(source.copy(order="C"))
     raise TypeError("ERR unsupported dtype")

@@ -8,6 +8,7 @@ of numbers can be run this way; the backend runs the others through the package.
 
 import cython
 from cython.cimports.core import (
+    RAI_DTYPES,
     RAI_STRING,
     rai_dtype_name,
     rai_runner,
@@ -52,7 +53,7 @@ env = cython.declare(cython.pointer(OrtEnv), cython.NULL)
 memory = cython.declare(cython.pointer(OrtMemoryInfo), cython.NULL)
 
 # onnxruntime's numbers of the element types, in the order of the dtypes; STRING has none here.
-ELEMENT_TYPES = cython.declare(cython.int[9], [1, 11, 3, 5, 6, 7, 2, 4, 9])
+ELEMENT_TYPES = cython.declare(cython.int[14], [1, 11, 3, 5, 6, 7, 2, 4, 9, -1, 10, 16, 12, 13])
 
 
 class Unsupported(Exception):
@@ -104,7 +105,7 @@ def open_library(path: str) -> None:
 def dtype_of_element_type(element_type: cython.int) -> cython.int:
     """-1 for a type that the runner does not know."""
     dtype: cython.int
-    for dtype in range(RAI_STRING):
+    for dtype in range(RAI_DTYPES):
         if ELEMENT_TYPES[dtype] == element_type:
             return dtype
     return -1

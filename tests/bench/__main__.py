@@ -17,6 +17,7 @@ from . import (
     scenarios_frameworks,
     scenarios_latency,
     scenarios_models,
+    scenarios_restart,
     scenarios_tensors,
 )
 from .plan import Plan
@@ -30,6 +31,7 @@ SCENARIOS: dict[str, Callable[[Plan], None]] = {
     "dags": scenarios_dags.run,
     "flows": scenarios_flows.run,
     "latency": scenarios_latency.run,
+    "restart": scenarios_restart.run,
 }
 
 

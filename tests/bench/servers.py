@@ -97,10 +97,13 @@ class Server:
     """A redis-server on a free port of 127.0.0.1, without persistence, with the module unless told otherwise.
 
     A context manager: leaving it stops the process. ``ready_seconds`` is the time from start to the first PONG.
+    ``data`` is an RDB file to start from, on the same file system as temporary files.
     """
 
-    def __init__(self, *module_arguments: str, module: bool = True) -> None:
+    def __init__(self, *module_arguments: str, module: bool = True, data: Path | None = None) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="redisai-bench-")
+        if data is not None:
+            os.link(data, Path(self.directory.name) / "dump.rdb")
         self.port = free_port()
         self.log_path = Path(self.directory.name) / "log"
         options = {"bind": "127.0.0.1", "port": self.port, "dir": self.directory.name, "save": ""}
@@ -114,7 +117,7 @@ class Server:
         # Frameworks greet on stderr; what matters is in the log.
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            self.connection = self._connect(start + 20)
+            self.connection = self._connect(start + 60)
         except BaseException:
             self._end()
             raise
@@ -128,6 +131,11 @@ class Server:
                 return connection
             except ConnectionRefusedError:
                 time.sleep(0.0002)
+            except ReplyError as error:
+                if not str(error).startswith("LOADING"):
+                    raise
+                connection.close()
+                time.sleep(0.001)
         log = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
         raise RuntimeError(f"redis-server did not start:\n{log}")
 

@@ -103,10 +103,15 @@ void check_tensors(world *w) {
     static const struct {
         const char *dtype;
         size_t size;
-    } whole[] = {{"INT8", 1}, {"INT16", 2}, {"INT32", 4}, {"INT64", 8}, {"UINT8", 1}, {"UINT16", 2}, {"BOOL", 1}};
-    for (size_t i = 0; i < 7 && !w->failure[0]; i++) check_numbers(w, whole[i].dtype, whole[i].size, 0);
+    } whole[] = {{"INT8", 1},   {"INT16", 2},  {"INT32", 4},  {"INT64", 8}, {"UINT8", 1},
+                 {"UINT16", 2}, {"UINT32", 4}, {"UINT64", 8}, {"BOOL", 1}};
+    for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]) && !w->failure[0]; i++)
+        check_numbers(w, whole[i].dtype, whole[i].size, 0);
     if (!w->failure[0]) check_numbers(w, "FLOAT", 4, 1);
     if (!w->failure[0]) check_numbers(w, "double", 8, 1);
+    if (!w->failure[0]) check_numbers(w, "FLOAT16", 2, 1);
+    if (!w->failure[0]) check_numbers(w, "BFLOAT16", 2, 1);
+    if (!w->failure[0]) check_integers(w, "UINT32", -1, 4294967295);
     if (!w->failure[0]) check_integers(w, "INT8", -129, 127);
     if (!w->failure[0]) check_integers(w, "UINT16", -1, 65535);
     if (!w->failure[0]) check_integers(w, "INT64", INT64_MIN, INT64_MIN);

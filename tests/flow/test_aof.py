@@ -17,6 +17,8 @@ from harness.wire import encode
 
 Servers = Callable[..., Server]
 
+pytestmark = pytest.mark.one_server
+
 SCRIPT = "def f(tensors: List[Tensor], keys: List[str], args: List[str]):\n    return tensors[0]\n"
 OLD_SCRIPT = "def total(a, b):\n    return a + b\n"
 TWO = models.two_outputs()

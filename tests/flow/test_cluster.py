@@ -20,6 +20,8 @@ from harness.tensors import array_of, blob_of, tensorset
 
 Servers = Callable[..., Server]
 
+pytestmark = pytest.mark.one_server
+
 SCRIPT = """
 def double(tensors: List[Tensor], keys: List[str], args: List[str]):
     redis.execute("INCR", keys[0])
@@ -232,27 +234,39 @@ def test_what_is_over_after_its_slot_has_moved_is_not_written_here(
 ) -> None:
     """The client is told to try again, and by then the new owner has everything."""
     fill(client, "t")
-    put_turns = tensorset("{t}turns", np.full((1, 1), models.turns_for(0.7), np.float32))
-    assert client.execute_command(*put_turns)
     spin: tuple[Any, ...] = ("AI.MODELEXECUTE", "{t}spin", "INPUTS", 1, "{t}turns", "OUTPUTS", 1, "{t}result")
-    commands: dict[str, tuple[Any, ...]] = {
-        "MODELEXECUTE": spin,
-        "DAGEXECUTE": ("AI.DAGEXECUTE", "LOAD", 1, "{t}turns", "PERSIST", 1, "{t}result", "|>", *spin),
-        "MODELSTORE": ("AI.MODELSTORE", "{t}result", "ONNX", "CPU", "BLOB", models.slow_to_load(300)),
-    }
-    source, slot = cluster.owner_of("{t}"), cluster.slot_of("{t}")
-    target = other_master(cluster, source)
-    with source.wire() as wire, target.wire() as there:
-        wire.send(*commands[how])
-        wait_until(lambda: source.blocked_clients() == 1)
-        cluster.move(slot, source, target)
-        assert not wire.has_reply(), "the test is too slow to show anything"
-        reply = wire.read()
-        assert isinstance(reply, Error) and reply.text.startswith("TRYAGAIN the slot of a key moved"), reply
-        assert keys_of([source, cluster.replicas[cluster.masters.index(source)]]) == set()
-        assert wire(*commands[how]).text.startswith("MOVED")
-        assert there(*commands[how]) in (OK, [OK])
-        assert there("EXISTS", "{t}result") == 1
+    for seconds in (0.7, 2.0, 4.0):  # a busy machine may take long to move a slot
+        assert client.execute_command(*tensorset("{t}turns", np.full((1, 1), models.turns_for(seconds), np.float32)))
+        commands: dict[str, tuple[Any, ...]] = {
+            "MODELEXECUTE": spin,
+            "DAGEXECUTE": ("AI.DAGEXECUTE", "LOAD", 1, "{t}turns", "PERSIST", 1, "{t}result", "|>", *spin),
+            "MODELSTORE": (
+                "AI.MODELSTORE",
+                "{t}result",
+                "ONNX",
+                "CPU",
+                "BLOB",
+                models.slow_to_load(int(430 * seconds)),
+            ),
+        }
+        source, slot = cluster.owner_of("{t}"), cluster.slot_of("{t}")
+        target = other_master(cluster, source)
+        with source.wire() as wire, target.wire() as there:
+            wire.send(*commands[how])
+            wait_until(lambda: source.blocked_clients() == 1 or wire.has_reply())  # noqa: B023 - in this round only
+            cluster.move(slot, source, target)
+            in_time = not wire.has_reply()
+            reply = wire.read()
+            if not in_time:
+                client.delete("{t}result")
+                continue
+            assert isinstance(reply, Error) and reply.text.startswith("TRYAGAIN the slot of a key moved"), reply
+            assert keys_of([source, cluster.replicas[cluster.masters.index(source)]]) == set()
+            assert wire(*commands[how]).text.startswith("MOVED")
+            assert there(*commands[how]) in (OK, [OK])
+            assert there("EXISTS", "{t}result") == 1
+            return
+    pytest.skip("the machine is too busy to move a slot while a model runs")
 
 
 @contextmanager

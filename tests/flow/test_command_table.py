@@ -1,4 +1,4 @@
-"""What redis-server knows about the commands and types: flags, key positions, names."""
+"""What every redis-server knows about the commands and types: flags, key positions, names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 import models
-from harness import OK, Error, Server, Status, Wire, put, wait_until
+from harness import OK, Error, RedisBinary, Server, Status, Wire, put, wait_until
+
+
+@pytest.fixture(scope="module")
+def server(redis_binary: RedisBinary, module_servers: Callable[..., Server]) -> Server:
+    return module_servers(binary=redis_binary)
+
 
 WRITE_OOM = {"write", "denyoom"}
 GETKEYS = "movablekeys"
@@ -154,9 +160,9 @@ def test_write_commands_are_refused_on_a_read_only_replica(server: Server, wire:
 
 
 @pytest.fixture(scope="module")
-def cluster(module_servers: Callable[..., Server]) -> Server:
+def cluster(redis_binary: RedisBinary, module_servers: Callable[..., Server]) -> Server:
     """One node that owns all slots."""
-    node = module_servers(cluster_enabled="yes")
+    node = module_servers(binary=redis_binary, cluster_enabled="yes")
     with node.wire() as wire:
         for start in range(0, 16384, 2048):
             wire("CLUSTER", "ADDSLOTS", *range(start, start + 2048))

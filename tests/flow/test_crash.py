@@ -38,7 +38,7 @@ def count(tensors: List[Tensor], keys: List[str], args: List[str]):
 CLIENTS = 4
 
 # pytest-timeout's limit is for the few kills of an ordinary run.
-pytestmark = pytest.mark.timeout(0 if KILLS == 0 or KILLS > 20 else 300)
+pytestmark = [pytest.mark.one_server, pytest.mark.timeout(0 if KILLS == 0 or KILLS > 20 else 300)]
 
 State = Hashable  # what a key holds, in a form that can be compared; None: there is no key
 Effects = dict[str, State]

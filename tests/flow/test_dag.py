@@ -177,7 +177,10 @@ def test_resp3(server: Server) -> None:
     with server.wire(protocol=3) as wire:
         ops = [execute("m", "a a", "c"), "AI.TENSORGET c VALUES", "AI.TENSORGET c META", call("s", "fail", "c", "d")]
         reply = wire(*dag(*ops, "AI.TENSORGET d", load=["a"]))
-    assert reply[:3] == [OK, [1.0, 4.0], {b"dtype": b"FLOAT", b"shape": [2]}]
+    meta = {b"dtype": b"FLOAT", b"shape": [2]}
+    if server.binary.version < (7, 0, 0):  # no maps of modules
+        meta = [b"dtype", b"FLOAT", b"shape", [2]]
+    assert reply[:3] == [OK, [1.0, 4.0], meta]
     assert isinstance(reply[3], Error) and reply[4] == NA
 
 

@@ -244,7 +244,7 @@ OPS: list[tuple[str, Error]] = [
     ("AI.TENSORSET", ARITY_SET),
     ("AI.TENSORSET t", ARITY_SET),
     ("AI.TENSORSET t FLOAT", ARITY_SET),
-    ("AI.TENSORSET t UINT32 1", Error("ERR invalid data type")),
+    ("AI.TENSORSET t UINT128 1", Error("ERR invalid data type")),
     ("AI.TENSORSET t FLOAT 0", Error("ERR invalid or negative value found in tensor shape")),
     ("AI.TENSORSET t FLOAT 2 VALUES 1", Error("ERR wrong number of values was given in 'AI.TENSORSET' command")),
     ("AI.TENSORSET t FLOAT 1 VALUES x", Error("ERR invalid value")),

@@ -69,6 +69,7 @@ def test_what_is_over_in_a_pause_is_stored_and_replicated_after_it(pair: tuple[S
         assert mirror("DEBUG", "DIGEST") == wire("DEBUG", "DIGEST")
 
 
+@pytest.mark.one_server
 def test_a_model_that_is_compiled_in_a_pause_is_stored_after_it(pair: tuple[Server, Server]) -> None:
     master, replica = pair
     with master.wire() as wire, master.wire() as storing:
@@ -84,6 +85,7 @@ def test_a_model_that_is_compiled_in_a_pause_is_stored_after_it(pair: tuple[Serv
             assert mirror("EXISTS", "slow") == wire("EXISTS", "slow")
 
 
+@pytest.mark.one_server
 def test_errors_and_results_that_write_nothing_are_answered_in_a_pause(pair: tuple[Server, Server]) -> None:
     master, _ = pair
     dag = ("AI.DAGEXECUTE_RO", "LOAD", 1, "half a second", "|>", *SPIN, "|>", "AI.TENSORGET", "y", "VALUES")
@@ -188,6 +190,7 @@ def wait_for_more(found: list[str], count: int) -> None:
     wait_until(lambda: len(found) >= target, 30)
 
 
+@pytest.mark.one_server
 def test_a_master_that_becomes_a_replica_writes_nothing_any_more(pair: tuple[Server, Server]) -> None:
     master, replica = pair
     with master.wire() as wire, master.wire() as waiting, replica.wire() as promoted:
@@ -213,6 +216,7 @@ def idle(server: Server) -> bool:
     return server.info()[field] == before
 
 
+@pytest.mark.one_server
 def test_a_script_goes_on_writing_after_a_pause(pair: tuple[Server, Server]) -> None:
     master, replica = pair
     with master.wire() as wire, master.wire() as waiting, replica.wire() as mirror:
@@ -231,6 +235,7 @@ def script_run(turns: int) -> tuple[str | int, ...]:
     return ("AI.SCRIPTEXECUTE", "s", "count", "KEYS", 1, "n", "INPUTS", 1, "x", "ARGS", 1, turns, "OUTPUTS", 1, "z")
 
 
+@pytest.mark.one_server
 def test_a_script_does_not_write_to_a_server_that_became_a_replica(pair: tuple[Server, Server]) -> None:
     master, replica = pair
     with master.wire() as wire, master.wire() as waiting, replica.wire() as promoted:
@@ -247,6 +252,7 @@ def test_a_script_does_not_write_to_a_server_that_became_a_replica(pair: tuple[S
         assert promoted("DEBUG", "DIGEST") == wire("DEBUG", "DIGEST")
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("by", ["SHUTDOWN", "SIGTERM"])
 def test_shutdown_that_waits_for_a_replica_while_a_model_runs(pair: tuple[Server, Server], by: str) -> None:
     """Since 7.0 a master pauses writes until its replicas have caught up."""

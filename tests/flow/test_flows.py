@@ -423,6 +423,8 @@ def test_the_values_of_redisgears(wire: Wire, stored: None) -> None:
         b"floats": [b"1.5", b"-2"],
         b"integers": [1, 2, -3],
         b"booleans": [0, 1, 1],
+        b"halves": [b"1.5", b"-2"] * 2,
+        b"large": [b"%d" % 2**63],
         b"scalar": [b"4"],
         b"strings": b"a\0b\0",
         b"blob": [1, 2, 3, 4],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_quantiles_of_a_model(server: Server, wire: Wire) -> None:
         run(wire, "slow")
     shown = fields(server, "ai_model_m")
     assert list(shown) == ["calls", "errors", "runs", *QUANTILES]
-    assert 10_000 < int(shown["run_p50"]) <= int(shown["run_p99"]) <= int(shown["run_p99.9"]) < 20_000_000
+    assert 1_000 < int(shown["run_p50"]) <= int(shown["run_p99"]) <= int(shown["run_p99.9"]) < 20_000_000
     duration = as_dict(wire("AI.INFO", "m"))["duration"]
     assert abs(int(shown["run_p50"]) * 3 - duration) < duration, "about the mean"
     latency = as_dict(wire("AI.INFO", "m", "LATENCY"))
@@ -102,7 +103,7 @@ def test_waiting_is_told_from_running(redis_binary: RedisBinary, make_server: Se
         wait_until(lambda: server.info("ai").get("ai_queue_CPU", "").startswith("waiting=0,running=1"))
         wire("AI.MODELEXECUTE", "quick", "INPUTS", 1, "slow", "OUTPUTS", 1, "z")
         latency = as_dict(wire("AI.INFO", "quick", "LATENCY"))
-        assert latency["queue_p50"] > 20_000
+        assert latency["queue_p50"] > 2_000
         assert latency["run_p50"] < latency["queue_p50"]
         assert first.read() == OK
 
@@ -145,16 +146,15 @@ def test_loads_are_latency_events(server: Server, wire: Wire) -> None:
 
 
 def test_slowlog_and_commandstats_have_the_time_of_workers(server: Server, wire: Wire) -> None:
-    wire("CONFIG", "SET", "slowlog-log-slower-than", 20_000)
+    wire("CONFIG", "SET", "slowlog-log-slower-than", 2_000)
     wire("CONFIG", "RESETSTAT")
     wire("SLOWLOG", "RESET")
     try:
         run(wire, "slow")
         stats = dict(field.split("=") for field in server.info("commandstats")["cmdstat_ai.modelexecute"].split(","))
         assert int(stats["calls"]) == 1
-        assert int(stats["usec"]) > 10_000
-        if int(stats["usec"]) > 20_000:
-            assert wire("SLOWLOG", "GET")[0][3][0] == b"AI.MODELEXECUTE"
+        assert int(stats["usec"]) > 2_000, "the event loop alone needs some tens"
+        assert wire("SLOWLOG", "GET")[0][3][0] == b"AI.MODELEXECUTE"
     finally:
         wire("CONFIG", "SET", "slowlog-log-slower-than", 10_000)
 
@@ -177,3 +177,14 @@ def test_info_while_workers_count(server: Server, wire: Wire) -> None:
     finally:
         done.set()
         thread.join()
+
+
+def test_the_script_for_redis_exporter(server: Server, wire: Wire) -> None:
+    run(wire)
+    script = (Path(__file__).resolve().parents[2] / "docs" / "redis_exporter.lua").read_text()
+    reply = wire("EVAL", script, 0)
+    values = {name.decode(): float(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}
+    assert values["model|m|calls"] == values["model|m|runs"] == 1
+    of_models = {name.split("|")[2] for name in values if name.startswith("model|")}
+    assert of_models == {"calls", "errors", "runs", *QUANTILES}
+    assert {"queue|CPU|waiting", "queue|CPU|mean_batch", "backend|ONNX|session_memory"} <= set(values)

@@ -13,6 +13,8 @@ from harness.tensors import tensorset
 
 Servers = Callable[..., Server]
 
+pytestmark = pytest.mark.one_server
+
 OOM = Error("OOM command not allowed when used memory > 'maxmemory'.")
 SOURCE = "def f(tensors: List[Tensor], keys: List[str], args: List[str]):\n    return tensors[0]\n"
 MEGABYTES = 6
@@ -71,7 +73,9 @@ def test_writes_are_refused_when_memory_is_full(redis_binary: RedisBinary, make_
 @pytest.fixture
 def full(redis_binary: RedisBinary, make_server: Servers) -> Server:
     """A server with models of some megabytes, and no room for another."""
-    server = make_server(binary=redis_binary, maxmemory_policy="allkeys-lru", maxmemory_samples=64)
+    server = make_server(
+        binary=redis_binary, maxmemory_policy="allkeys-lru", maxmemory_samples=64, lazyfree_lazy_eviction="no"
+    )
     with server.wire() as wire:
         for number in range(COUNT):
             assert wire("AI.MODELSTORE", f"m{number}", "ONNX", "CPU", "BLOB", models.weighted(MEGABYTES)) == OK
@@ -102,6 +106,15 @@ def test_as_many_models_are_evicted_as_room_is_needed(full: Server) -> None:
     wait_until(lambda: framework_memory(full) < before - (gone - 0.5) * MEGABYTES * 1e6)
 
 
+def test_evicted_by_the_lazy_free_thread(full: Server) -> None:
+    """Redis then evicts several at a time, and looks now and then whether that thread has freed enough."""
+    with full.wire() as wire:
+        assert wire("CONFIG", "SET", "lazyfree-lazy-eviction", "yes") == OK
+        wait_until(lambda: wire("SET", "large", "x" * 3_000_000) == OK, 2)
+        assert wire("EXISTS", "large") == 1
+        wait_until(lambda: full.live_objects()["models"] == len(wire("AI._MODELSCAN")) < COUNT)
+
+
 def test_a_model_is_evicted_for_a_model(full: Server) -> None:
     with full.wire() as wire:
         for number in range(COUNT, 2 * COUNT):
@@ -115,7 +128,9 @@ def test_a_model_is_evicted_for_a_model(full: Server) -> None:
 
 
 def test_tensors_and_scripts_are_evicted(redis_binary: RedisBinary, make_server: Servers) -> None:
-    server = make_server(binary=redis_binary, maxmemory_policy="allkeys-lru", maxmemory_samples=64)
+    server = make_server(
+        binary=redis_binary, maxmemory_policy="allkeys-lru", maxmemory_samples=64, lazyfree_lazy_eviction="no"
+    )
     with server.wire() as wire:
         for number in range(50):
             source = f"# {'x' * 20_000}\ndef f{number}(a):\n    return a\n"
@@ -126,6 +141,7 @@ def test_tensors_and_scripts_are_evicted(redis_binary: RedisBinary, make_server:
         for number in range(200):
             put(wire, f"u{number}", np.full(25_000, number, np.float32))
         assert used(server) <= int(server.info("memory")["maxmemory"])
+        assert wire("CONFIG", "SET", "maxmemory", 0) == OK  # reading takes memory, too
         left = wire("KEYS", "*")
         assert evicted(server) >= 450 - len(left) > 150
         assert len(wire("AI._SCRIPTSCAN")) == sum(key.startswith(b"s") for key in left) < 50

@@ -237,7 +237,7 @@ RUN_ERRORS = {
     "rank": (models.linear(), np.ones(4, np.float32)),
     "dtype": (models.linear(), np.ones((2, 4), np.float64)),
     "index": (models.lookup(), np.array([[7]], np.int64)),
-    "output dtype": (models.unsigned_32_output(), np.ones(2, np.float32)),
+    "output dtype": (models.float_8_output(), np.ones(2, np.float32)),
 }
 
 

@@ -76,6 +76,15 @@ def test_ai_config_and_config_are_the_same(redis7: RedisBinary, wire: Wire) -> N
     wire("CONFIG", "SET", "ai.model-chunk-size", DEFAULTS["ai.model-chunk-size"])
 
 
+def test_load_arguments_are_taken(redis_binary: RedisBinary, make_server: Servers) -> None:
+    arguments = ("THREADS_PER_QUEUE", 3, "model_chunk_size", 77, "MAX_QUEUE_DEPTH", 5, "DEFAULT_BATCH_DELAY", 10)
+    server = make_server(*arguments, binary=redis_binary)
+    with server.wire() as wire:
+        assert wire("AI.CONFIG", "GET", "MODEL_CHUNK_SIZE") == 77
+    assert server.info("ai")["ai_threads_per_queue"] == "3"
+    assert "Setting MAX_QUEUE_DEPTH parameter to: 5" in server.log
+
+
 def test_load_arguments_are_the_defaults(redis7: RedisBinary, make_server: Servers) -> None:
     server = make_server("MODEL_CHUNK_SIZE", 500, "THREADS_PER_QUEUE", 2, binary=redis7)
     with server.wire() as wire:
@@ -216,3 +225,13 @@ def test_a_new_execution_timeout_counts_from_the_next_run(redis7: RedisBinary, m
         put(wire, "turns", np.full((1, 1), models.FOREVER, np.float32))
         assert wire("CONFIG", "SET", "ai.model-execution-timeout", 1000) == OK
         assert isinstance(wire(*EXECUTE, "y"), Error)
+
+
+def test_ai_config_knows_the_new_options(wire: Wire) -> None:
+    for option in ("MAX_QUEUE_DEPTH", "DEFAULT_BATCH_DELAY"):
+        assert wire("AI.CONFIG", "GET", option) == 0
+        assert wire("AI.CONFIG", option, 12) == OK
+        assert wire("AI.CONFIG", "GET", option.lower()) == 12
+        for bad in (-1, "x"):
+            assert wire("AI.CONFIG", option, bad) == Error("ERR invalid value for the option")
+        assert wire("AI.CONFIG", option, 0) == OK

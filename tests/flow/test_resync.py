@@ -16,6 +16,8 @@ from harness.tensors import SAMPLES
 
 Servers = Callable[..., Server]
 
+pytestmark = pytest.mark.one_server
+
 SCRIPT = "def f(tensors: List[Tensor], keys: List[str], args: List[str]):\n    return tensors[0]\n"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import models
-from harness import OK, Server, Wire, put, wait_until
+from harness import OK, RedisBinary, Server, Wire, put, wait_until
 
 Servers = Callable[..., Server]
 
@@ -114,3 +114,14 @@ def test_a_saving_shutdown_while_models_run_keeps_what_was_written(make_server: 
         assert sorted(wire("KEYS", "*")) == [b"endless", b"spin"]
     for client in clients:
         client.close()
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.4, 0.7])
+def test_while_a_framework_is_imported(redis_binary: RedisBinary, make_server: Servers, delay: float) -> None:
+    """PyTorch registers destructors while it is imported: they must not run when the process ends."""
+    server = make_server(binary=redis_binary)
+    with server.wire() as wire:
+        wire.send("AI.SCRIPTSET", "s", "CPU", "SOURCE", "def f(a):\n    return a\n")
+        time.sleep(delay)
+        server.stop()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import models
-from harness import OK, Error, Server, Wire, as_dict, wait_until
+from harness import OK, Error, Server, Wire, as_dict, default_binary, wait_until
 from harness import payload as rdb
 
 Servers = Callable[..., Server]
@@ -143,13 +143,16 @@ def test_what_cannot_be_compiled_is_shown(server: Server) -> None:
 def test_info_names_its_fields_in_resp3(server: Server) -> None:
     with server.wire(protocol=3) as wire:
         wire("FLUSHALL")
-        names = list(wire("AI.INFO"))
+        reply = wire("AI.INFO")
+    names = list(reply) if isinstance(reply, dict) else reply[::2]  # redis-server 6.2 knows no maps of modules
     assert names[:3] == [b"Version", b"Low level API Version", b"RDB Encoding version"]
     assert names[-3:] == [b"Models ready", b"Models loading", b"Models failed"]
 
 
 def test_commands_are_refused_while_the_bytes_are_read(make_server: Servers, data: bytes) -> None:
     """Redis' own LOADING, as for every other type."""
+    if default_binary().version < (7, 0, 0):
+        pytest.skip("redis-server 6.2 cannot be slowed down while it loads")
     server = make_server(start=False, key_load_delay=20_000, loading_process_events_interval_bytes=1024)
     server.directory.mkdir(parents=True)
     (server.directory / "dump.rdb").write_bytes(data)

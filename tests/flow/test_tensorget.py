@@ -89,11 +89,14 @@ def test_integers_and_booleans_are_integer_replies(server: Server, wire: Wire, d
     put(wire, "k", SAMPLES[dtype])
     with server.wire(protocol=protocol) as connection:
         values = connection("AI.TENSORGET", "k", "VALUES")
-    assert values == [int(element) for element in SAMPLES[dtype].ravel()]
-    assert all(type(element) is int for element in values)
+    expected = [int(element) for element in SAMPLES[dtype].ravel()]
+    assert [int(element) for element in values] == expected
+    # RESP2, and modules of redis-server 6.2, have no integers above 63 bits: there they are bulk strings.
+    has_large = protocol == 3 and server.binary.version >= (7, 0, 0)
+    assert [type(v) is bytes for v in values] == [v > 2**63 - 1 and not has_large for v in expected]
 
 
-@pytest.mark.parametrize("dtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("dtype", ["FLOAT", "DOUBLE", "FLOAT16"])
 def test_floating_point_values_are_bulk_strings_in_resp2(wire: Wire, dtype: str) -> None:
     put(wire, "k", SAMPLES[dtype])
     values = wire("AI.TENSORGET", "k", "VALUES")
@@ -101,7 +104,7 @@ def test_floating_point_values_are_bulk_strings_in_resp2(wire: Wire, dtype: str)
     assert [float(element) for element in values] == SAMPLES[dtype].astype(np.float64).ravel().tolist()
 
 
-@pytest.mark.parametrize("dtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("dtype", ["FLOAT", "DOUBLE", "FLOAT16"])
 def test_floating_point_values_are_doubles_in_resp3(server: Server, wire: Wire, dtype: str) -> None:
     put(wire, "k", SAMPLES[dtype])
     with server.wire(protocol=3) as connection:

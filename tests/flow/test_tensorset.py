@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from harness import OK, Error, Server, Wire, as_dict, get, wait_until
 from harness.tensors import DTYPES, NUMPY_TYPES, SAMPLES, assert_tensor, put, tensorset
@@ -19,6 +20,7 @@ WRONG_STRINGS = Error("ERR Number of string elements in data blob does not match
 BAD_VALUE = Error("ERR invalid value")
 NULL_CHARACTER = Error("ERR C-string value contains null character")
 
+TORCH_NAMES = {"FLOAT16": "float16", "BFLOAT16": "bfloat16"}
 INTEGERS = {name: np.iinfo(dtype) for name, dtype in NUMPY_TYPES.items() if np.issubdtype(dtype, np.integer)}
 
 
@@ -29,9 +31,9 @@ def test_too_few_arguments(server: Server, wire: Wire, arguments: tuple[str, ...
 
 ERRORS = [
     # dtype
-    (("FLOAT16", 2), BAD_DTYPE),
-    (("UINT32", 2), BAD_DTYPE),
-    (("UINT64", 2), BAD_DTYPE),
+    (("FLOAT8", 2), BAD_DTYPE),
+    (("UINT128", 2), BAD_DTYPE),
+    (("BFLOAT", 2), BAD_DTYPE),
     (("INT", 2), BAD_DTYPE),
     (("INT128", 2), BAD_DTYPE),
     (("FLOA", 2), BAD_DTYPE),
@@ -122,7 +124,7 @@ def test_what_is_no_number(wire: Wire, dtype: str, value: str) -> None:
     assert wire("AI.TENSORSET", "k", dtype, 2, "VALUES", 1, value) == BAD_VALUE
 
 
-@pytest.mark.parametrize("value", ["1.0", "1.87", "1e2", "+1", "01", "-0", " 1", "", "one", "0x1", 2**63, -(2**63) - 1])
+@pytest.mark.parametrize("value", ["1.0", "1.87", "1e2", "+1", "01", "-0", " 1", "", "one", "0x1", 2**64, -(2**63) - 1])
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_what_is_no_integer(wire: Wire, dtype: str, value: str) -> None:
     assert wire("AI.TENSORSET", "k", dtype, 2, "VALUES", 1, value) == BAD_VALUE
@@ -155,6 +157,42 @@ def test_decimal_and_scientific_numbers(wire: Wire, text: str, number: float) ->
 def test_infinity_is_a_number(wire: Wire, dtype: str) -> None:
     assert wire("AI.TENSORSET", "k", dtype, 2, "VALUES", "inf", "-inf") == OK
     assert get(wire, "k").tolist() == [np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT16", "BFLOAT16"])
+def test_every_16_bit_float_is_a_value(wire: Wire, dtype: str) -> None:
+    """All bit patterns, through VALUES and back."""
+    bits = np.arange(65536, dtype=np.uint16)
+    put(wire, "k", bits.view(NUMPY_TYPES[dtype]))
+    values = [float(value) for value in wire("AI.TENSORGET", "k", "VALUES")]
+    expected = torch.from_numpy(bits.view(np.int16)).view(getattr(torch, TORCH_NAMES[dtype])).to(torch.float64)
+    assert np.array_equal(np.array(values), expected.numpy(), equal_nan=True)
+    numbers = [value for value in values if value == value]
+    assert wire("AI.TENSORSET", "back", dtype, len(numbers), "VALUES", *map(repr, numbers)) == OK
+    assert np.array_equal(np.frombuffer(wire("AI.TENSORGET", "back", "BLOB"), np.uint16), bits[~np.isnan(values)])
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT16", "BFLOAT16"])
+def test_16_bit_floats_are_rounded_to_the_nearest(wire: Wire, dtype: str) -> None:
+    random = np.random.default_rng(7)
+    exponents = random.uniform(-10, 6, 3000)
+    numbers = random.choice([-1, 1], 3000) * 10.0**exponents
+    halves = random.integers(0, 2**11, 500) / 2.0**9 + 2.0**-10  # in the middle of two
+    numbers = np.concatenate([numbers, halves, [65519.9, 65520, 1e300, 5e-324, 2.0**-24, 2.0**-25]])
+    assert wire("AI.TENSORSET", "k", dtype, len(numbers), "VALUES", *map(repr, numbers.tolist())) == OK
+    if dtype == "FLOAT16":
+        with np.errstate(over="ignore"):
+            expected = numbers.astype(np.float16).view(np.uint16)
+    else:  # exact: the nearest of all values, the even one of two
+        bits = np.arange(0x7F80 + 1, dtype=np.uint16)
+        grid = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16).to(torch.float64).numpy()
+        above = np.clip(np.searchsorted(grid, np.abs(numbers)), 1, len(grid) - 1)
+        with np.errstate(invalid="ignore"):
+            to_below, to_above = np.abs(numbers) - grid[above - 1], grid[above] - np.abs(numbers)
+        up = (to_above < to_below) | ((to_above == to_below) & (above % 2 == 0))
+        up |= np.abs(numbers) > grid[-2] * (1 + 2.0**-9)
+        expected = (above - 1 + up).astype(np.uint16) | np.where(numbers < 0, 0x8000, 0).astype(np.uint16)
+    assert np.array_equal(np.frombuffer(wire("AI.TENSORGET", "k", "BLOB"), np.uint16), expected)
 
 
 def test_float_is_narrowed_from_double(wire: Wire) -> None:

@@ -168,11 +168,9 @@ def test_dtypes_that_torch_has_not(wire: Wire, dtype: str, text: str) -> None:
 
 
 OTHER_DTYPES = {
-    torch.bfloat16: "BFloat16 is not supported by dlpack",
     torch.complex32: "ComplexHalf is not supported by dlpack",
     torch.complex64: "ComplexFloat is not supported by dlpack",
     torch.complex128: "ComplexDouble is not supported by dlpack",
-    torch.float16: "ERR unsupported dtype",
 }
 
 

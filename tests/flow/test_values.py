@@ -10,7 +10,7 @@ import torch
 
 import models
 import torch_models
-from harness import OK, RedisBinary, Server, Status, Wire, assert_tensor, put, wait_until
+from harness import OK, Error, RedisBinary, Server, Status, Wire, assert_tensor, put, wait_until
 
 Servers = Callable[..., Server]
 
@@ -74,6 +74,16 @@ def test_rename_move_and_expire(stored: Wire, key: str) -> None:
     stored("PEXPIRE", "renamed", 1)
     wait_until(lambda: stored("EXISTS", "renamed") == 0)
     stored("SELECT", 0)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_dump_and_restore(stored: Wire, key: str) -> None:
+    payload = stored("DUMP", key)
+    assert stored("RESTORE", "restored", 100_000, payload) == OK
+    assert stored("TTL", "restored") > 90
+    stored("PERSIST", "restored")
+    assert digest(stored, "restored") == digest(stored, key)
+    assert isinstance(stored("RESTORE", "broken", 0, payload[:-12] + payload[-10:]), Error)
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -158,6 +158,8 @@ async def gears_values():
         "floats": flat(make("DOUBLE", (2,), (1.5, -2.0))),
         "integers": flat(make("INT32", [3], [1.0, 2.9, -3])),
         "booleans": flat(make("BOOL", [3], [0.0, 1, True])),
+        "halves": flat(make("FLOAT16", [2], [1.5, -2.0])) + flat(make("BFLOAT16", [2], [1.5, -2.0])),
+        "large": flat(make("UINT64", [1], [2**63])),
         "scalar": flat(make("FLOAT", [], [4.0])),
         "strings": bytes(redisAI.tensorGetDataAsBlob(make("STRING", [2], ["a", b"b"]))),
         "blob": flat(redisAI.createTensorFromBlob("UINT16", [2, 2], blob)),

@@ -1,6 +1,6 @@
 """Tools of the tests: real servers, a raw RESP connection, and RDB payloads."""
 
-from .binaries import RedisBinary, all_binaries, default_binary, module_path
+from .binaries import RedisBinary, all_binaries, default_binary, module_path, some_binaries
 from .server import Server, wait_until
 from .tensors import assert_tensor, get, put
 from .wire import OK, Error, Status, Wire, as_dict, flat
@@ -20,5 +20,6 @@ __all__ = [
     "get",
     "module_path",
     "put",
+    "some_binaries",
     "wait_until",
 ]

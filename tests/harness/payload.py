@@ -27,6 +27,10 @@ ONNX = 3
 # dtype -> (DLPack code, bits)
 DTYPE_CODES = {
     "FLOAT": (2, 32),
+    "FLOAT16": (2, 16),
+    "BFLOAT16": (4, 16),
+    "UINT32": (1, 32),
+    "UINT64": (1, 64),
     "DOUBLE": (2, 64),
     "INT8": (0, 8),
     "INT16": (0, 16),

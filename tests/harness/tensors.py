@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from redisai_py.backend import BFLOAT16
+
 from .wire import OK, Argument, Wire, as_dict
 
 NUMPY_TYPES = {
@@ -17,6 +19,10 @@ NUMPY_TYPES = {
     "INT64": np.int64,
     "UINT8": np.uint8,
     "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "FLOAT16": np.float16,
+    "BFLOAT16": BFLOAT16,
     "BOOL": np.bool_,
 }
 DTYPES = (*NUMPY_TYPES, "STRING")
@@ -29,8 +35,10 @@ SAMPLES = {
     **{
         name: np.array([[0, 1], [np.iinfo(numpy_type).min, np.iinfo(numpy_type).max]], numpy_type)
         for name, numpy_type in NUMPY_TYPES.items()
-        if np.issubdtype(numpy_type, np.integer)
+        if numpy_type is not BFLOAT16 and np.issubdtype(numpy_type, np.integer)
     },
+    "FLOAT16": np.array([[0.0, -2.5], [65504, np.inf]], np.float16),
+    "BFLOAT16": np.array([[0, 0xC020], [0x7F7F, 0x7F80]], np.uint16).view(BFLOAT16),  # 0, -2.5, the largest, inf
     "BOOL": np.array([[False, True], [True, True]]),
     "STRING": np.array([[b"", b"a"], ["h\u00e9llo".encode(), b"\xff\xfe"]], object),
 }

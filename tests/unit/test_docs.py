@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -68,3 +69,30 @@ def test_links_lead_to_files(page: Path) -> None:
 def test_files_that_pages_name_exist(page: Path) -> None:
     for name in re.findall(r"`((?:redisai_py|module|tests|backends|docs)/[\w/.]+)`", page.read_text()):
         assert (ROOT / name).exists(), name
+
+
+def test_the_conformance_page_names_tests_that_exist() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text("docs/conformance.md"))
+    assert len(named) > 20
+    for file, test in named:
+        assert re.search(rf"^def {test}\(", text(f"tests/flow/{file}"), re.MULTILINE), f"{file}::{test}"
+
+
+def test_what_is_promised_for_a_redis_server_is_tested_on_it() -> None:
+    """A file that uses the fixture redis_binary runs on all of them, another one on the default one."""
+    for row in text("docs/conformance.md").splitlines():
+        found = re.search(r"`(test_\w+\.py)::", row)
+        if found is not None:
+            assert "redis_binary" in text(f"tests/flow/{found[1]}"), row
+
+
+def test_the_dashboard_shows_what_the_script_for_redis_exporter_gives() -> None:
+    dashboard = json.loads(text("docs/grafana.json"))
+    shown = set()
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            shown |= set(re.findall(r'key=~"(\w+)\\\\\|\.\*\\\\\|([\w.\\]+)"', target["expr"]))
+    assert len(shown) > 15
+    operating = text("docs/operating.md")
+    for kind, field in shown:
+        assert f"ai_{kind}" in operating and f"`{field.replace(chr(92), '')}`" in operating, (kind, field)

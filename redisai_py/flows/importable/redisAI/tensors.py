@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from redisai_py.backend import DTYPES
 from redisai_py.flows.errors import GearsError
 from redisai_py.flows.rights import current_rights
 from redisai_py.worker import native
@@ -18,17 +19,7 @@ WRONG_SIZE = "ERR data length does not match tensor shape and type"
 WRONG_DTYPE = "Failed creating tensor, make sure you put the right data type."
 NO_TENSOR = "Given argument is not of type PyTensor"
 
-NUMPY_TYPES = {
-    "FLOAT": np.float32,
-    "DOUBLE": np.float64,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "BOOL": np.bool_,
-}
+NUMPY_TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 
 class PyTensor:
@@ -94,10 +85,12 @@ def _convert(dtype: str, values: list[Any]) -> bytes:
         if not all(isinstance(value, bytes) for value in texts):
             raise GearsError("values arguments must be double")
         return b"".join(value + b"\0" for value in texts)
-    kind = NUMPY_TYPES[dtype]
-    is_float = dtype in ("FLOAT", "DOUBLE")
+    is_float = dtype in ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
     if not all(isinstance(value, float if is_float else (float, int, np.number, np.bool_)) for value in values):
         raise GearsError("values arguments must be double")
+    if dtype == "BFLOAT16":
+        return np.array([lib.rai_bfloat_from_double(value) for value in values], np.uint16).tobytes()
+    kind = NUMPY_TYPES[dtype]
     if is_float:
         return np.array(values, kind).tobytes()
     if dtype == "BOOL":
@@ -157,6 +150,8 @@ def tensorToFlatList(*arguments: Any) -> list[Any]:
     if tensor.stored.is_string:
         raise GearsError("Failed converting tensor to flat list")
     array = np.asarray(tensor.stored).ravel()
+    if tensor.dtype == "BFLOAT16":
+        return [lib.rai_bfloat_to_double(int(bits)) for bits in array.view(np.uint16)]
     flat: list[Any] = (array.astype(np.int64) if array.dtype == np.bool_ else array).tolist()
     return flat
 
