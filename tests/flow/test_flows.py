@@ -11,12 +11,11 @@ import pytest
 
 import models
 import torch_models
+from flow_files import FLOWS, flow, flow_info
 from harness import OK, Error, RedisBinary, Server, Status, Wire, assert_tensor, put, wait_until
 from harness.tensors import array_of
 
 Servers = Callable[..., Server]
-
-FLOWS = Path(__file__).resolve().parents[1] / "flows"
 
 SOURCE = """
 def double(x):
@@ -59,19 +58,6 @@ def stored(wire: Wire) -> None:
     assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.multiply()) == OK
     assert wire("AI.MODELSTORE", "torch", "TORCH", "CPU", "BLOB", torch_models.saved(torch_models.Multiply())) == OK
     assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", SOURCE) == OK
-
-
-def flow(wire: Wire, name: str, *arguments: str | int | bytes) -> object:
-    return wire("AI.FLOW", name, *arguments)
-
-
-def flow_info(server: Server, name: str) -> dict[str, str]:
-    """The fields of a flow in INFO; of one that is not there yet what they begin with."""
-    for field, value in server.info().items():
-        pairs = dict(pair.split("=", 1) for pair in value.split(",") if "=" in pair)
-        if field.startswith("ai_flow_") and "trigger" in pairs and pairs["name"] == name:
-            return pairs
-    return {"running": "0", "waiting": "0", "errors": "0"}
 
 
 # ---- replies --------------------------------------------------------------------------
@@ -226,6 +212,25 @@ def test_a_coroutine_is_cancelled_when_its_client_is_gone(server: Server, wire: 
         wait_until(lambda: flow_info(server, "sleep")["running"] == "1")
     wait_until(lambda: "sleep was cancelled" in server.log)
     wait_until(lambda: flow_info(server, "sleep")["running"] == "0")
+
+
+def test_functions_that_never_return_use_up_the_threads_and_no_more(
+    make_server: Servers, redis_binary: RedisBinary
+) -> None:
+    """There are 32 threads: other plain functions wait for one, coroutines and everybody else do not."""
+    server = make_server("FLOWS", FLOWS / "everything.py", binary=redis_binary)
+    clients = [server.wire() for _ in range(33)]
+    for client in clients:
+        client.send("AI.FLOW", "nap", 3600)
+    wait_until(lambda: flow_info(server, "nap")["running"] == "33")
+    with server.wire() as wire, server.wire() as waiting:
+        waiting.send("AI.FLOW", "execute", "PING")
+        assert flow(wire, "echo", 1) == [b"1"]
+        assert wire("SET", "k", 1) == OK
+        assert not waiting.has_reply(0.1)
+    server.stop()
+    for client in clients:
+        client.close()
 
 
 def test_client_unblock(server: Server, wire: Wire) -> None:
@@ -439,85 +444,6 @@ def test_the_values_of_redisgears(wire: Wire, stored: None) -> None:
         b"a dag that failed": b"Exception: Function does not exist: no_func",
         b"the exception": b"gears.error",
     }
-
-
-# ---- events and streams ---------------------------------------------------------------------
-
-
-def test_events_of_keys_that_match(server: Server, wire: Wire) -> None:
-    wire("SET", "user:1", "x")
-    wire("SET", "user:x", "x")
-    wire("HSET", "user:2", "f", "v")
-    wire("DEL", "user:1")
-    with server.wire(db=3) as other:
-        other("SET", "user:3", "x")
-    expected = [b"set user:1 0", b"hset user:2 0", b"del user:1 0"]
-    wait_until(lambda: wire("LLEN", "changes") == 3)
-    assert wire("LRANGE", "changes", 0, -1) == expected, "in order"
-    with server.wire(db=3) as other:
-        wait_until(lambda: other("LRANGE", "changes", 0, -1) == [b"set user:3 3"])
-
-
-def test_events_that_are_handled_at_once(server: Server, wire: Wire) -> None:
-    for i in range(30):
-        wire("INCR", f"counted:{i % 3}")
-        wire("SET", f"counted:{i % 3}", i)
-    wait_until(lambda: wire("LLEN", "counts") == 30)
-    info = flow_info(server, "counted")
-    assert info["waiting"] == "0" and info["dropped"] == "0"
-
-
-def test_a_failing_event_flow_is_logged_and_counted(server: Server, wire: Wire) -> None:
-    errors = int(flow_info(server, "broken")["errors"])
-    wire("SET", "broken:1", "x")
-    wait_until(lambda: int(flow_info(server, "broken")["errors"]) == errors + 1)
-    wait_until(lambda: "flow broken failed at set broken:1: ValueError: broken:1 (everything.py" in server.log)
-
-
-def test_entries_of_streams(server: Server, wire: Wire) -> None:
-    for n in range(10):
-        wire("XADD", "orders:1", "*", "n", n)
-    wire("XADD", "orders:2", "*", "n", "x")
-
-    def handled() -> list[str]:
-        batches = [batch.decode().split(": ") for batch in wire("LRANGE", "batches", 0, -1)]
-        assert all(len(words.split()) <= 4 for _, words in batches)
-        return [f"{place} {word}" for place, words in batches for word in words.split()]
-
-    wait_until(lambda: len(handled()) == 11)
-    assert [word for word in handled() if word.startswith("orders:1")] == [f"orders:1/0 {n}" for n in range(10)]
-    assert "orders:2/0 x" in handled()
-    wait_until(lambda: wire("XPENDING", "orders:1", "flow:orders")[0] == 0)
-    wire("DEL", "orders:1", "batches")
-    wire("XADD", "orders:1", "*", "n", "again")
-    wait_until(lambda: handled() == ["orders:1/0 again"])
-
-
-def test_an_entry_whose_function_fails(wire: Wire) -> None:
-    wire("XADD", "bad", "*", "n", 1)
-    wire("XADD", "bad", "*", "n", 2)
-    wait_until(lambda: wire("LRANGE", "after", 0, -1) == [b"2"])
-    wait_until(lambda: wire("LRANGE", "tried", 0, -1) == [b"1", b"2"])
-
-
-def test_entries_are_handled_again_after_a_crash(make_server: Servers, tmp_path: Path) -> None:
-    """At least once: the one that was at work when the power went, and those that waited."""
-    (tmp_path / "f.py").write_text(
-        "import time\nimport redisAI\n\n\n@redisAI.on_stream('work')\ndef work(entries):\n"
-        "    while redisAI.execute('EXISTS', 'wait'):\n        time.sleep(0.01)\n"
-        "    redisAI.execute('RPUSH', 'done', entries[0].fields['n'])\n"
-    )
-    server = make_server("FLOWS", tmp_path, appendonly="yes", appendfsync="always")
-    with server.wire() as wire:
-        wire("SET", "wait", 1)
-        for n in range(3):
-            wire("XADD", "work", "*", "n", n)
-        wait_until(lambda: flow_info(server, "work")["running"] == "1")
-        server.kill()
-    server.start()
-    with server.wire() as wire:
-        wire("DEL", "wait")
-        wait_until(lambda: wire("LRANGE", "done", 0, -1) == [b"0", b"1", b"2"])
 
 
 # ---- load arguments ---------------------------------------------------------------------------

@@ -73,6 +73,12 @@ def spin(seconds):
     return turns
 
 
+@redisAI.flow("nap")
+def nap(seconds):
+    """A thread that does nothing."""
+    time.sleep(float(seconds))
+
+
 @redisAI.flow("sleep")
 async def sleep(seconds):
     try:
@@ -192,6 +198,11 @@ def changed(event):
 async def counted(event):
     await asyncio.sleep(0.01)
     redisAI.execute("RPUSH", "counts", event.key)
+
+
+@redisAI.on_event("image:*", event="tensorset")
+def stored(event):
+    redisAI.setTensorInKey(f"seen:{event.key}", redisAI.getTensorFromKey(event.key))
 
 
 @redisAI.on_event("broken:*")
