@@ -8,6 +8,7 @@ from cython.cimports.core import (
     rai_backend_from_name,
     rai_config,
     rai_control_queue,
+    rai_flows_set_path,
     rai_get_backends_path,
     rai_job,
     rai_job_free,
@@ -152,6 +153,8 @@ def load_argument(
     """Applies one pair, if its turn is now; false when it cannot be applied."""
     job: cython.pointer(rai_job)
     loaded: cython.bint
+    if is_word(key, b"FLOWS"):
+        return backends or rai_flows_set_path(RedisModule_StringPtrLen(value, cython.NULL)) == REDISMODULE_OK
     if is_word(key, b"BACKENDSPATH") or is_backend(key) != backends:
         return True
     if not backends:

@@ -18,8 +18,10 @@ from cython.cimports.core import (
     RAI_INT16,
     RAI_INT32,
     RAI_INT64,
+    RAI_JOB_DAG,
     RAI_JOB_RETUNE,
     RAI_STRING,
+    RAI_TFLITE,
     RAI_UINT8,
     RAI_UINT16,
     RAI_UINT32,
@@ -67,6 +69,7 @@ from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
+from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.string import memcpy, strstr
 from cython.cimports.redis_api import RedisModule_Free
 
@@ -142,6 +145,11 @@ class Tensor:
     def is_string(self) -> bool:
         return self.tensor.dtype == RAI_STRING
 
+    @property
+    def address(self) -> int:
+        """Of the C tensor, for cffi."""
+        return cython.cast(uintptr_t, self.tensor)
+
     def elements(self) -> list:
         """The elements of a STRING tensor as bytes, without their NULs, in row-major order."""
         if self.tensor.dtype != RAI_STRING:
@@ -185,6 +193,18 @@ class Tensor:
 def wrap(tensor: cython.pointer(rai_tensor)) -> Tensor:
     wrapped: Tensor = Tensor.__new__(Tensor)
     wrapped.tensor = rai_tensor_retain(tensor)
+    return wrapped
+
+
+def borrow_tensor(address: uintptr_t) -> Tensor:
+    """A C tensor, of which this takes a reference."""
+    return wrap(cython.cast(cython.pointer(rai_tensor), address))
+
+
+def adopt_tensor(address: uintptr_t) -> Tensor:
+    """The same, with a reference that the caller had."""
+    wrapped: Tensor = Tensor.__new__(Tensor)
+    wrapped.tensor = cython.cast(cython.pointer(rai_tensor), address)
     return wrapped
 
 
@@ -267,6 +287,13 @@ def tensor_of(source: object) -> cython.pointer(rai_tensor):
     if not source.flags.c_contiguous:
         return tensor_of_buffer(source.copy(order="C"))
     raise TypeError("ERR unsupported dtype")
+
+
+def new_tensor(source: object) -> Tensor:
+    """A tensor with a copy of an array; raises TypeError, BufferError, ValueError or MemoryError."""
+    wrapped: Tensor = Tensor.__new__(Tensor)
+    wrapped.tensor = tensor_of(source)
+    return wrapped
 
 
 @cython.cfunc
@@ -397,7 +424,7 @@ def make_request(job: cython.pointer(rai_job)) -> Request:
         request.model = request.model.functions.get(name_of_function(job.call), request.model)
     if job.urgent:
         request.model = request.model.urgent
-    request.rows = rows if rows > 0 else 0
+    request.rows = rows if rows > 0 and not job.in_place else 0  # who waits in place does not wait for others
     request.enqueued = job.enqueued_us * 1e-6
     request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
     return request
@@ -410,18 +437,53 @@ def fail_job(job: cython.pointer(rai_job), text: bytes) -> cython.void:
 
 
 @cython.cfunc
-def refuse_wrong_counts(job: cython.pointer(rai_job)) -> cython.bint:
-    """Fails a request that was accepted before its model's signature was known and does not fit it."""
+def fail_wrong_count(job: cython.pointer(rai_job), what: cython.p_const_char, expected: int64_t, given: int64_t):
+    """The error of another module's run, which is checked by no parser: that of the backend."""
+    text: cython.char[128]
+    if job.model.backend == RAI_TFLITE:
+        snprintf(text, cython.sizeof(text), b"Inconsistent number of %s", what)
+    else:
+        snprintf(text, cython.sizeof(text), b"ERR Expected %lld %s but got %lld", expected, what, given)
+    fail_job(job, text)
+
+
+@cython.cfunc
+def fail_wrong_counts(job: cython.pointer(rai_job)) -> cython.bint:
+    """Fails a request whose model's signature was not known, or not looked at, and that does not fit it."""
+    checked_late: cython.bint = job.client != cython.NULL or job.dag != cython.NULL
     if job.call != cython.NULL:
         return False
     if job.input_count != job.model.inputs.count:
-        fail_job(job, COUNT_OF_INPUTS)
+        if checked_late:
+            fail_job(job, COUNT_OF_INPUTS)
+        else:
+            fail_wrong_count(job, b"inputs", job.model.inputs.count, job.input_count)
     elif job.output_count != job.model.outputs.count:
-        fail_job(job, COUNT_OF_OUTPUTS)
+        if checked_late:
+            fail_job(job, COUNT_OF_OUTPUTS)
+        else:
+            fail_wrong_count(job, b"outputs", job.model.outputs.count, job.output_count)
     else:
         return False
-    rai_jobs_complete(cython.address(job), 1)
     return True
+
+
+@cython.cfunc
+def is_over(job: cython.pointer(rai_job)) -> cython.bint:
+    """Whether a job needs no run, but is here to be completed by a worker."""
+    return job.kind == RAI_JOB_DAG or job.error != cython.NULL or fail_wrong_counts(job)
+
+
+@cython.cfunc
+def complete_jobs(jobs: cython.pointer(cython.pointer(rai_job)), count: cython.int):
+    """Answers; without the GIL if somebody is called back, who may wait for those that need it."""
+    i: cython.int
+    for i in range(count):
+        if jobs[i].calls_back:
+            with cython.nogil:
+                rai_jobs_complete(jobs, count)
+            return
+    rai_jobs_complete(jobs, count)
 
 
 def take(queue: uintptr_t, deadline: cython.double) -> tuple:
@@ -450,7 +512,9 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
         taken_at = rai_now_us()
     rai_queue_add_gil_wait(cython.cast(cython.pointer(rai_queue), queue), rai_now_us() - taken_at)
     for i in range(taken):
-        if not refuse_wrong_counts(jobs[i]):
+        if is_over(jobs[i]):
+            complete_jobs(cython.address(jobs[i]), 1)
+        else:
             requests.append(make_request(jobs[i]))
     return requests, [cancelled[i] for i in range(cancelled_count)]
 
@@ -512,7 +576,8 @@ def count_success(job: cython.pointer(rai_job), seconds: cython.double) -> cytho
     samples: int64_t = 0
     if first != cython.NULL:
         samples = first.dims[0] if first.ndim > 0 else 1
-    rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
+    if not job.in_place:
+        rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
 
 
 def record(requests: list, results: object, seconds: cython.double) -> None:
@@ -549,7 +614,8 @@ def record_jobs(requests: list, seconds: cython.double):
         job = cython.cast(Request, request).job
         count_time(job, seconds)
         if job.error != cython.NULL:
-            rai_statistics_add(job.model, True, 0, 0)
+            if not job.in_place:
+                rai_statistics_add(job.model, True, 0, 0)
         else:
             count_success(job, seconds)
 
@@ -558,7 +624,8 @@ def record_jobs(requests: list, seconds: cython.double):
 def fail(request: Request, text: bytes):
     """Records a failed run; ``text`` is the whole error, with its code."""
     fail_job(request.job, text)
-    rai_statistics_add(request.job.model, True, 0, 0)
+    if not request.job.in_place:
+        rai_statistics_add(request.job.model, True, 0, 0)
 
 
 def time_out(request: Request) -> None:
@@ -575,9 +642,9 @@ def complete(requests: list) -> None:
         cython.cast(Request, request).job = cython.NULL  # from here on it belongs to the event loop
         count += 1
         if count == 256:
-            rai_jobs_complete(jobs, count)
+            complete_jobs(jobs, count)
             count = 0
-    rai_jobs_complete(jobs, count)
+    complete_jobs(jobs, count)
 
 
 # ---- runners (module/src/runner.c) -----------------------------------------------------
