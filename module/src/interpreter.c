@@ -44,6 +44,7 @@
     MODULE(eventloop, tensor_type)      \
     MODULE(eventloop, model_type)       \
     MODULE(eventloop, script_type)      \
+    MODULE(worker, buffers)             \
     MODULE(worker, native)              \
     MODULE(worker, scheduler)           \
     MODULE(worker, loop)                \

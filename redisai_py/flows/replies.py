@@ -18,7 +18,7 @@ DEEPEST = 64
 
 
 class Reply:
-    """Nodes, and the tensors (``native.Tensor``) that some of them name."""
+    """Nodes, and the tensors (``buffers.Tensor``) that some of them name."""
 
     def __init__(self) -> None:
         self.nodes = bytearray()

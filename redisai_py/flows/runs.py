@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from redisai_py.worker import native
+from redisai_py.worker import buffers
 from redisai_py.worker.core import address, ffi, lib, text
 
 Finish = Callable[[Any], list[Any]]
@@ -94,6 +94,6 @@ class Error:
 
 
 def tensors_of(count: int, tensor_at: Callable[[int], Any]) -> list[Any]:
-    """Outputs as ``native.Tensor``; None for one that was not produced."""
+    """Outputs as ``buffers.Tensor``; None for one that was not produced."""
     pointers = [tensor_at(i) for i in range(count)]
-    return [None if pointer == ffi.NULL else native.borrow_tensor(address(pointer)) for pointer in pointers]
+    return [None if pointer == ffi.NULL else buffers.borrow_tensor(address(pointer)) for pointer in pointers]

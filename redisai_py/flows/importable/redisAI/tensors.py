@@ -10,7 +10,7 @@ import numpy as np
 from redisai_py.backend import DTYPES
 from redisai_py.flows.errors import GearsError
 from redisai_py.flows.rights import current_rights
-from redisai_py.worker import native
+from redisai_py.worker import buffers
 from redisai_py.worker.core import address, ffi, lib, text
 
 from . import checks
@@ -29,7 +29,7 @@ class PyTensor:
 
     def __init__(self, stored: Any) -> None:
         self.stored = stored
-        """``redisai_py.worker.native.Tensor``."""
+        """``redisai_py.worker.buffers.Tensor``."""
 
     @property
     def dtype(self) -> str:
@@ -67,7 +67,7 @@ def _empty(dtype: str, shape: list[int]) -> Any:
 
 def _filled(pointer: Any, data: Any) -> PyTensor:
     """Gives a tensor its data, which belongs to a buffer; raises GearsError."""
-    stored = native.adopt_tensor(address(pointer))
+    stored = buffers.adopt_tensor(address(pointer))
     source = ffi.from_buffer(data)
     if not stored.is_string and len(source) != lib.RAI_TensorByteSize(pointer):
         raise GearsError(WRONG_SIZE)
@@ -135,7 +135,7 @@ def createTensorFromBlob(*arguments: Any) -> PyTensor:
 def createTensorFromArray(array: Any) -> PyTensor:
     """A copy of a numpy array, or of what ``numpy.asarray`` takes; its dtype decides. Not part of RedisGears."""
     try:
-        return PyTensor(native.new_tensor(np.asarray(array)))
+        return PyTensor(buffers.new_tensor(np.asarray(array)))
     except (TypeError, ValueError, BufferError) as error:
         raise GearsError(str(error)) from None
 
@@ -176,13 +176,13 @@ def tensorGetDims(*arguments: Any) -> tuple[int, ...]:
 def _store(tensors: dict[str, PyTensor]) -> None:
     """Stores and replicates all of them, or none."""
     keys = [checks.encode(key) for key in tensors]
-    buffers = [ffi.from_buffer(key) for key in keys]
+    texts = [ffi.from_buffer(key) for key in keys]
     pointers = [ffi.cast("rai_tensor *", tensor.stored.address) for tensor in tensors.values()]
     error = ffi.new("char const **")
     lengths = ffi.new("size_t[]", [len(key) for key in keys])
     rights = current_rights()
     stored = lib.rai_call_store_tensors(
-        rights.call, len(keys), ffi.new("char *[]", buffers), lengths, ffi.new("rai_tensor *[]", pointers), error
+        rights.call, len(keys), ffi.new("char *[]", texts), lengths, ffi.new("rai_tensor *[]", pointers), error
     )
     if not stored:
         raise GearsError(text(error[0]))
@@ -190,14 +190,14 @@ def _store(tensors: dict[str, PyTensor]) -> None:
 
 def _find(names: list[str]) -> list[PyTensor]:
     keys = [checks.encode(name) for name in names]
-    buffers = [ffi.from_buffer(key) for key in keys]
+    texts = [ffi.from_buffer(key) for key in keys]
     found = ffi.new("rai_tensor *[]", max(1, len(keys)))
     error = ffi.new("char const **")
     lengths = ffi.new("size_t[]", [len(key) for key in keys])
     rights = current_rights()
-    if not lib.rai_call_find_tensors(rights.call, len(keys), ffi.new("char *[]", buffers), lengths, found, error):
+    if not lib.rai_call_find_tensors(rights.call, len(keys), ffi.new("char *[]", texts), lengths, found, error):
         raise GearsError(text(error[0]))
-    return [PyTensor(native.adopt_tensor(address(found[i]))) for i in range(len(keys))]
+    return [PyTensor(buffers.adopt_tensor(address(found[i]))) for i in range(len(keys))]
 
 
 def setTensorInKey(*arguments: Any) -> None:
