@@ -17,7 +17,7 @@ PY    := $(VENV)/bin/python
 SETUP := tests/tools/environment.py
 PIP   := $(PY) -m pip --disable-pip-version-check install --quiet
 TOOLS := $(abspath $(VENV)/bin)
-C_FILES = $(shell find module -name '*.[ch]')
+C_FILES = $(shell find module tests/consumer -name '*.[ch]')
 PYTHON_TREES = redisai_py backends tests examples docs
 CMAKE_FLAGS = -G Ninja -DCMAKE_MAKE_PROGRAM=$(TOOLS)/ninja -DPython_EXECUTABLE=$(TOOLS)/python
 

@@ -51,7 +51,7 @@ class Source:
 
 
 class Tensor(Protocol):
-    """A stored tensor; ``redisai_py.worker.native.Tensor``."""
+    """A stored tensor; ``redisai_py.worker.buffers.Tensor``."""
 
     @property
     def dtype(self) -> str: ...

@@ -43,6 +43,7 @@ typedef struct rai_tensor {
     int64_t *dims;
     int64_t *offsets; /* STRING: byte offset of each element, else NULL */
     char *data;
+    char *replaced; /* STRING: data that another module gave later, in an allocation of its own, else NULL */
 } rai_tensor;
 
 int32_t rai_dtype_from_name(const char *name, size_t length); /* -1: unknown */
@@ -55,6 +56,8 @@ int64_t rai_tensor_count(int32_t dtype, int32_t ndim, const int64_t *dims);
 rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int64_t byte_length, int zeroed);
 /* Finds the elements of a STRING tensor's data. 0: their number is wrong. */
 int rai_tensor_index_strings(rai_tensor *tensor);
+/* Replaces the data of a STRING tensor that nobody else has. 0: the number of elements is wrong. */
+int rai_tensor_set_strings(rai_tensor *tensor, const char *data, size_t length);
 /* FLOAT16 and BFLOAT16 (halves.c). */
 uint16_t rai_half_from_double(double number); /* rounds to nearest even; too large: infinity */
 double rai_half_to_double(uint16_t bits);
@@ -247,7 +250,8 @@ typedef enum rai_cancelled {
 
 typedef enum rai_job_kind {
     RAI_JOB_EXECUTE, /* run a model, or a function of a script, for a client or for a DAG */
-    RAI_JOB_DAG,     /* wait for the executions of a DAG; never queued itself */
+    RAI_JOB_DAG,     /* wait for the executions of a DAG; queued at most to be completed */
+    RAI_JOB_FLOW,    /* wait for a flow that the client called; goes to the flows, not to a queue */
     RAI_JOB_LOAD,    /* create a model's session */
     RAI_JOB_BACKEND, /* load a backend */
     RAI_JOB_RETUNE,  /* give a session what its runs have shown it to need */
@@ -267,10 +271,31 @@ typedef struct rai_call {
     rai_bytes user;      /* Redis 7 */
     uint64_t client_id;  /* Redis 6.2, where it tells the user */
     int32_t full_rights; /* the same: 1 or -1 once it is known whether the user may do everything */
+    int32_t trusted;     /* nobody's rights apply: another module calls, or an event */
 } rai_call;
 
-rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length); /* event loop */
+/* The call of the context's client (event loop). In the module's own context
+ * (rai_detached_context, any thread) it is a trusted one, in database 0. */
+rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length);
+/* From here on, the calls that this thread makes in the module's own context are not
+ * trusted ones but have the rights and the database of this one; NULL: no more. */
+void rai_call_act_as(const rai_call *call);
+/* The context of the module itself, without a client; used with Redis' lock only. */
+RedisModuleCtx *rai_detached_context(void);
 void rai_call_free(rai_call *call);
+
+/* What a flow gives back, as the event loop is to reply with it: nodes, each a kind
+ * (the type byte of RESP3, or @ for a tensor), 8 bytes with a number, a double or a
+ * length (of a tensor: its position), and after a length that many bytes, or nodes. */
+typedef struct rai_reply {
+    rai_bytes nodes;
+    int32_t tensor_count;
+    rai_tensor **tensors;
+} rai_reply;
+
+/* What a job without a client does when it is complete, on a worker, without the
+ * GIL; the job is the callee's from then on. */
+typedef void (*rai_job_callback)(rai_job *job);
 
 /* A unit of work for a worker. Between push and complete it belongs to the
  * workers; a job with a client is freed on the event loop, after the reply. */
@@ -280,10 +305,13 @@ struct rai_job {
     int32_t kind;
     int32_t cancelled; /* RAI_ABANDONED or RAI_DROPPED: it is not begun any more */
     int32_t timed_out; /* set by a worker: the reply is TIMEDOUT */
-    int32_t in_place;  /* the event loop waits for done */
+    int32_t in_place;  /* a thread waits for done */
     int32_t done;
+    int32_t calls_back; /* completing it calls another module, or us, back: not with the GIL, and not in its caller */
+    rai_job_callback callback; /* NULL: none, or it is part of a DAG, which has one */
+    void *owner;               /* for the callback */
     rai_model *model;
-    RedisModuleBlockedClient *client; /* NULL: nobody waits, or the event loop does */
+    RedisModuleBlockedClient *client; /* NULL: nobody waits, or a thread does */
     rai_job *chain_previous;          /* jobs in flight, by client */
     rai_job *chain_next;
     int64_t enqueued_us;  /* CLOCK_MONOTONIC; 0: not yet */
@@ -298,13 +326,14 @@ struct rai_job {
     int32_t output_count;
     rai_tensor **inputs;
     rai_tensor **outputs;
-    int32_t backend; /* RAI_JOB_BACKEND */
-    char *path;      /* RAI_JOB_BACKEND; NULL: the default path */
-    void *session;   /* RAI_JOB_RELEASE; may be NULL */
-    rai_blob *blob;  /* RAI_JOB_RELEASE; may be NULL */
-    rai_call *call;  /* RAI_JOB_EXECUTE of a script */
-    rai_dag *dag;    /* RAI_JOB_DAG: its own; RAI_JOB_EXECUTE: the one that it is part of, or NULL */
-    int32_t op;      /* RAI_JOB_EXECUTE: position in the DAG */
+    int32_t backend;  /* RAI_JOB_BACKEND */
+    char *path;       /* RAI_JOB_BACKEND; NULL: the default path */
+    void *session;    /* RAI_JOB_RELEASE; may be NULL */
+    rai_blob *blob;   /* RAI_JOB_RELEASE; may be NULL */
+    rai_call *call;   /* RAI_JOB_EXECUTE of a script */
+    rai_reply *reply; /* RAI_JOB_FLOW */
+    rai_dag *dag;     /* RAI_JOB_DAG: its own; RAI_JOB_EXECUTE: the one that it is part of, or NULL */
+    int32_t op;       /* RAI_JOB_EXECUTE: position in the DAG */
 };
 
 /* A job with room for its inputs and outputs. References belong to the job. */
@@ -322,9 +351,14 @@ void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisMo
 void rai_job_spawn(rai_job *job, rai_queue *queue);
 /* The same, behind all jobs that somebody waits for. */
 void rai_job_spawn_behind(rai_job *job, rai_queue *queue);
-/* Pushes the job and waits for it in place: only where Redis cannot block a
- * client (MULTI, Lua, module load). The caller frees the job (event loop). */
+/* Pushes the job and waits for it in place. On the event loop only where Redis
+ * cannot block a client (MULTI, Lua, module load, calls of other modules). The
+ * caller frees the job. */
 void rai_job_run_in_place(rai_job *job, rai_queue *queue);
+/* The same for an execution, which is not batched, nor counted. */
+void rai_job_execute_in_place(rai_job *job);
+/* Sends an execution, with a callback, on its way. */
+void rai_job_execute(rai_job *job, rai_job_callback callback, void *owner);
 rai_job *rai_job_of_context(RedisModuleCtx *ctx); /* in a reply callback */
 /* Pushes the execution, or, while its model is loading, parks it until the load ends. */
 void rai_job_submit_execution(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
@@ -364,7 +398,7 @@ struct rai_dag {
     void *run;          /* dag.c */
 };
 
-/* A job with an empty DAG that can hold so many operations (event loop). */
+/* A job with an empty DAG that can hold so many operations. */
 rai_job *rai_dag_new(int32_t ops);
 /* Adds a definition, with a reference that the DAG takes over, or NULL; its slot. */
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor);
@@ -375,9 +409,22 @@ void rai_dag_need(rai_dag *dag, int32_t op, int32_t slot);
  * leave the event loop; then the client is not blocked, and the caller replies and
  * frees the job (event loop). */
 int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* The same for a callback, which is called on a worker. */
+void rai_dag_execute(rai_job *job, rai_job_callback callback, void *owner);
 /* Whether the tensor is there, as far as the client may know: what was made behind
  * the first failure is not. */
 int rai_dag_has(const rai_dag *dag, int32_t slot);
+
+/* One operation of a DAG in the words of AI.DAGEXECUTE, as the event loop's parser
+ * understands it. */
+typedef struct rai_parsed_op {
+    int32_t kind;              /* rai_dag_op_kind */
+    int32_t is_script;         /* of an execution */
+    rai_job *job;              /* of an execution: without inputs */
+    rai_tensor *tensor;        /* of a TENSORSET */
+    const char *error;         /* NULL: none */
+    RedisModuleString **names; /* of inputs, then outputs; of the tensor; the caller gives room for all words */
+} rai_parsed_op;
 
 /* ---- runners: models that need no Python to run (runner.c) ---------------- */
 
@@ -406,7 +453,7 @@ int rai_run_at_once(rai_job *job);
  * whose effects are to be written are held back (pause.c). */
 int rai_replication_paused(void);
 
-rai_queue *rai_queue_of_device(const char *device); /* creates it; event loop */
+rai_queue *rai_queue_of_device(const char *device); /* creates it */
 rai_queue *rai_control_queue(void);
 /* Hands over what was pushed in this turn of the event loop (event loop). */
 void rai_queues_flush(void);
@@ -465,8 +512,85 @@ double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker);
 char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, const size_t *lengths,
                      size_t *reply_length);
 void rai_call_free_reply(char *reply);
-/* The model at a key, with a reference for the caller; NULL with the error. */
-rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, const char **error);
+/* The model, or script, at a key, with a reference for the caller; NULL with the error. */
+rai_model *rai_call_find_model(rai_call *call, int32_t kind, const char *key, size_t length, const char **error);
+/* The tensors at some keys, with references for the caller: all, and 1, or none, and the error. */
+int rai_call_find_tensors(rai_call *call, int64_t count, const char *const *keys, const size_t *lengths,
+                          rai_tensor **tensors, const char **error);
+/* Stores and replicates tensors: all, and 1, or none, and the error. */
+int rai_call_store_tensors(rai_call *call, int64_t count, const char *const *keys, const size_t *lengths,
+                           rai_tensor *const *tensors, const char **error);
+
+/* ---- flows (flows.c) ------------------------------------------------------- */
+
+typedef enum rai_flow_trigger { RAI_FLOW_COMMAND, RAI_FLOW_EVENT, RAI_FLOW_STREAM } rai_flow_trigger;
+
+/* A function that a flow file registered; never freed. Counters are changed
+ * atomically, or by the thread of the flows only. */
+typedef struct rai_flow {
+    struct rai_flow *next;
+    char *name;
+    int32_t trigger;
+    char *pattern; /* of the keys that trigger it */
+    char *event;   /* NULL: any */
+    int64_t calls;
+    int64_t errors;
+    int64_t running;
+    int64_t waiting; /* events that are not handled yet */
+    int64_t dropped; /* events that were too many */
+} rai_flow;
+
+typedef enum rai_flow_file_state { RAI_FLOW_LOADING, RAI_FLOW_LOADED, RAI_FLOW_FAILED } rai_flow_file_state;
+
+/* A flow file, for INFO; never freed. */
+typedef struct rai_flow_file {
+    struct rai_flow_file *next;
+    char *name;
+    char *error;
+    int32_t state;
+} rai_flow_file;
+
+typedef enum rai_flow_message_kind {
+    RAI_FLOW_CALLED,   /* job: a client called */
+    RAI_FLOW_LEFT,     /* id: of the job whose client is gone */
+    RAI_FLOW_HAPPENED, /* flow, database, event and key */
+    RAI_FLOW_FINISHED  /* id and finished: a run that a flow started */
+} rai_flow_message_kind;
+
+typedef struct rai_flow_message {
+    struct rai_flow_message *next;
+    int32_t kind;
+    int32_t database;
+    int64_t id;
+    rai_job *job;
+    rai_flow *flow;
+    void *finished; /* RAI_OnFinishCtx */
+    rai_bytes event;
+    rai_bytes key;
+} rai_flow_message;
+
+/* The flow files at this path are to be loaded, and served, once the server is up. */
+int rai_flows_set_path(const char *path);
+const char *rai_flows_path(void); /* NULL: there are none */
+/* Blocks the client until the flow that the job's call names has answered (event loop). */
+void rai_flow_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+void rai_flows_add_info(RedisModuleInfoCtx *ctx);
+
+/* The thread of the flows: readable while there are messages. */
+int rai_flows_descriptor(void);
+/* All messages that are there, oldest first; the caller frees each. */
+rai_flow_message *rai_flows_take(void);
+void rai_flow_message_free(rai_flow_message *message);
+/* Announces a function; pattern and event may be NULL. */
+rai_flow *rai_flow_register(int32_t trigger, const char *name, const char *pattern, const char *event);
+/* Around a call of it; waited: it was for an event that waited. */
+void rai_flow_begin(rai_flow *flow, int waited);
+void rai_flow_end(rai_flow *flow, int failed);
+void rai_flow_heard(rai_flow *flow); /* an event that only tells of news */
+rai_flow_file *rai_flow_file_new(const char *name);
+void rai_flow_file_done(rai_flow_file *file, const char *error); /* NULL: it is loaded */
+/* Gives a job its reply, before it is completed; copies what it is given, and takes references. */
+void rai_flow_reply(rai_job *job, const char *nodes, size_t length, rai_tensor *const *tensors, int32_t count);
 
 /* The watchdog thread: calls back into Python when a run may have to be ended. */
 void rai_watchdog_arm(int64_t deadline_us); /* worker */
@@ -478,6 +602,8 @@ void rai_watchdog_poke(void);
  * when it wants to look again. Both are called without the GIL and take it. */
 void rai_python_worker(rai_queue *queue);
 int64_t rai_python_watchdog(int64_t now_us);
+/* The life of the thread of the flows; without the GIL, too. */
+void rai_python_flows(void);
 
 /* ---- configuration (settings.c) ------------------------------------------- */
 

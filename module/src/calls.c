@@ -5,6 +5,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "commands.h"
 #include "internal.h"
 
 /* Commands that take over the connection or the process, or wait for replicas; a
@@ -12,9 +13,32 @@
 static const char *const forbidden[] = {"SHUTDOWN", "DEBUG",  "MONITOR", "SYNC",   "PSYNC",
                                         "REPLCONF", "MODULE", "WAIT",    "WAITAOF"};
 
+static _Thread_local const rai_call *acting_as;
+
+void rai_call_act_as(const rai_call *call) {
+    acting_as = call;
+}
+
+/* Nobody's rights, or those that this thread acts with. */
+static void take_rights(rai_call *call) {
+    if (acting_as == NULL) {
+        call->trusted = 1;
+        return;
+    }
+    call->trusted = acting_as->trusted;
+    call->database = acting_as->database;
+    call->client_id = acting_as->client_id;
+    call->full_rights = acting_as->full_rights;
+    if (acting_as->user.data) call->user = rai_bytes_new(acting_as->user.data, acting_as->user.length);
+}
+
 rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length) {
     rai_call *call = RedisModule_Calloc(1, sizeof(*call));
     call->function = rai_bytes_new(function, length);
+    if (ctx == rai_detached_context()) {
+        take_rights(call);
+        return call;
+    }
     call->database = RedisModule_GetSelectedDb(ctx);
     call->client_id = RedisModule_GetClientId(ctx);
     if (RedisModule_GetCurrentUserName) {
@@ -90,11 +114,12 @@ static RedisModuleUser *user_of(RedisModuleCtx *ctx, rai_call *call) {
     return user;
 }
 
-static int may_read(RedisModuleCtx *ctx, rai_call *call, RedisModuleString *key) {
+static int may(RedisModuleCtx *ctx, rai_call *call, RedisModuleString *key, int access) {
+    if (call->trusted) return 1;
     if (RedisModule_ACLCheckKeyPermissions == NULL) return may_do_everything(ctx, call);
     RedisModuleUser *user = user_of(ctx, call);
     if (user == NULL) return 0;
-    int allowed = RedisModule_ACLCheckKeyPermissions(user, key, REDISMODULE_CMD_KEY_ACCESS) == REDISMODULE_OK;
+    int allowed = RedisModule_ACLCheckKeyPermissions(user, key, access) == REDISMODULE_OK;
     RedisModule_FreeModuleUser(user);
     return allowed;
 }
@@ -151,8 +176,8 @@ static RedisModuleCallReply *run_as_user(RedisModuleCtx *ctx, rai_call *call, Re
     errno = EROFS;
     if ((RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY) && is_write(ctx, words[0])) return NULL;
     errno = EACCES;
-    if (RedisModule_SetContextUser == NULL) {
-        if (!may_do_everything(ctx, call)) return NULL;
+    if (call->trusted || RedisModule_SetContextUser == NULL) {
+        if (!call->trusted && !may_do_everything(ctx, call)) return NULL;
         errno = 0;
         return RedisModule_Call(ctx, command, "!v", words + 1, count - 1);
     }
@@ -192,18 +217,30 @@ void rai_call_free_reply(char *reply) {
     RedisModule_Free(reply);
 }
 
-rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, const char **error) {
+static const char no_permission[] = "NOPERM this user has no permissions to access the key";
+
+/* Whether a key is served by this node; only a cluster has others. */
+static int is_here(RedisModuleCtx *ctx, RedisModuleString *key) {
+    if (!(RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_CLUSTER)) return 1;
+    errno = 0;
+    RedisModuleCallReply *reply = RedisModule_Call(ctx, "TYPE", "s", key);
+    int here = reply != NULL || errno != EPERM;
+    if (reply) RedisModule_FreeCallReply(reply);
+    return here;
+}
+
+rai_model *rai_call_find_model(rai_call *call, int32_t kind, const char *key, size_t length, const char **error) {
     RedisModuleCtx *ctx = enter(call);
     RedisModuleString *name = RedisModule_CreateString(ctx, key, length);
     RedisModuleKey *opened = NULL;
     rai_model *model = NULL;
-    *error = "ERR model key is empty";
-    if (!may_read(ctx, call, name)) {
-        *error = "NOPERM this user has no permissions to access the model's key";
+    *error = kind == RAI_SCRIPT ? "ERR script key is empty" : "ERR model key is empty";
+    if (!may(ctx, call, name, REDISMODULE_CMD_KEY_ACCESS)) {
+        *error = kind == RAI_SCRIPT ? no_permission : "NOPERM this user has no permissions to access the model's key";
     } else if ((opened = RedisModule_OpenKey(ctx, name, REDISMODULE_READ)) != NULL) {
-        if (RedisModule_ModuleTypeGetType(opened) == rai_types.model) {
+        if (RedisModule_ModuleTypeGetType(opened) == (kind == RAI_SCRIPT ? rai_types.script : rai_types.model)) {
             model = rai_model_retain(RedisModule_ModuleTypeGetValue(opened));
-        } else if (RedisModule_ModuleTypeGetType(opened) == rai_types.alias) {
+        } else if (kind == RAI_MODEL && RedisModule_ModuleTypeGetType(opened) == rai_types.alias) {
             model = rai_alias_target(ctx, RedisModule_ModuleTypeGetValue(opened));
             if (model) rai_model_retain(model);
         } else if (RedisModule_KeyType(opened) != REDISMODULE_KEYTYPE_EMPTY) {
@@ -214,4 +251,72 @@ rai_model *rai_call_find_model(rai_call *call, const char *key, size_t length, c
     RedisModule_FreeString(ctx, name);
     leave(ctx);
     return model;
+}
+
+/* ---- tensors of flows ------------------------------------------------------ */
+
+static const char not_here[] = "Given key is not in the current shard";
+
+static rai_tensor *find_tensor(RedisModuleCtx *ctx, rai_call *call, RedisModuleString *name, const char **error) {
+    rai_tensor *tensor = NULL;
+    if (!is_here(ctx, name)) {
+        *error = not_here;
+    } else if (!may(ctx, call, name, REDISMODULE_CMD_KEY_ACCESS)) {
+        *error = no_permission;
+    } else {
+        RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
+        int is_empty = key == NULL || RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY;
+        if (!is_empty && RedisModule_ModuleTypeGetType(key) == rai_types.tensor) {
+            tensor = rai_tensor_retain(RedisModule_ModuleTypeGetValue(key));
+        } else {
+            *error = is_empty ? "ERR tensor key is empty" : "ERR key is not a tensor";
+        }
+        RedisModule_CloseKey(key);
+    }
+    return tensor;
+}
+
+int rai_call_find_tensors(rai_call *call, int64_t count, const char *const *keys, const size_t *lengths,
+                          rai_tensor **tensors, const char **error) {
+    int64_t found = 0;
+    RedisModuleCtx *ctx = enter(call);
+    for (; found < count; found++) {
+        RedisModuleString *name = RedisModule_CreateString(ctx, keys[found], lengths[found]);
+        tensors[found] = find_tensor(ctx, call, name, error);
+        RedisModule_FreeString(ctx, name);
+        if (tensors[found] == NULL) break;
+    }
+    for (int64_t i = 0; found < count && i < found; i++) rai_tensor_release(tensors[i]);
+    leave(ctx);
+    return found == count;
+}
+
+static const char *refuse_to_store(RedisModuleCtx *ctx, rai_call *call, RedisModuleString *name) {
+    if (!is_here(ctx, name)) return not_here;
+    if (!may(ctx, call, name, REDISMODULE_CMD_KEY_UPDATE)) return no_permission;
+    RedisModuleKey *key = RedisModule_OpenKey(ctx, name, REDISMODULE_READ);
+    int free = key == NULL || RedisModule_KeyType(key) == REDISMODULE_KEYTYPE_EMPTY ||
+               RedisModule_ModuleTypeGetType(key) == rai_types.tensor;
+    RedisModule_CloseKey(key);
+    return free ? NULL : "ERR Key is already set with non tensor values.";
+}
+
+int rai_call_store_tensors(rai_call *call, int64_t count, const char *const *keys, const size_t *lengths,
+                           rai_tensor *const *tensors, const char **error) {
+    RedisModuleCtx *ctx = wait_for_pause(call, enter(call));
+    RedisModuleString **names = RedisModule_Alloc((size_t)(count + 1) * sizeof(*names));
+    /* The server may have become a replica since the flow began. */
+    int read_only = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_READONLY;
+    *error = read_only ? "READONLY You can't write against a read only replica." : NULL;
+    for (int64_t i = 0; i < count; i++) {
+        names[i] = RedisModule_CreateString(ctx, keys[i], lengths[i]);
+        if (*error == NULL) *error = refuse_to_store(ctx, call, names[i]);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (*error == NULL) rai_hooks.store_tensor(ctx, names[i], tensors[i]);
+        RedisModule_FreeString(ctx, names[i]);
+    }
+    RedisModule_Free(names);
+    leave(ctx);
+    return *error == NULL;
 }

@@ -282,8 +282,8 @@ static rai_job *run_short_ones(rai_dag *dag, rai_job *ready) {
     return others;
 }
 
-int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
-    rai_dag *dag = job->dag;
+/* Executions that need nothing but what is there. From here on the DAG has begun. */
+static rai_job *first_ones(rai_dag *dag) {
     run *state = run_of(dag);
     rai_job *ready = NULL;
     for (int32_t i = 0; i < dag->persist_count; i++) state->needs[dag->persist[i]]++;
@@ -291,13 +291,37 @@ int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) 
     for (int32_t i = dag->op_count - 1; i >= 0; i--) {
         if (dag->ops[i].kind == RAI_OP_EXECUTE && dag->ops[i].waits == 0) ready = prepare(dag, i, ready);
     }
-    ready = run_short_ones(dag, ready);
-    if (ready == NULL) return 1;
-    rai_job_block(ctx, job, reply);
-    start(ready, rai_queue_push_soon);
+    return ready;
+}
+
+/* The DAG has been started. 1: it is over already. */
+static int is_over(rai_dag *dag) {
+    run *state = run_of(dag);
     pthread_mutex_lock(&state->lock);
     int over = --state->active == 0;
     pthread_mutex_unlock(&state->lock);
-    if (over) finish(dag);
+    return over;
+}
+
+int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) {
+    rai_dag *dag = job->dag;
+    rai_job *ready = run_short_ones(dag, first_ones(dag));
+    if (ready == NULL) return 1;
+    rai_job_block(ctx, job, reply);
+    start(ready, rai_queue_push_soon);
+    if (is_over(dag)) finish(dag);
     return 0;
+}
+
+void rai_dag_execute(rai_job *job, rai_job_callback callback, void *owner) {
+    rai_dag *dag = job->dag;
+    job->calls_back = 1;
+    job->callback = callback;
+    job->owner = owner;
+    for (int32_t i = 0; i < dag->op_count; i++) {
+        if (dag->ops[i].job) dag->ops[i].job->calls_back = 1;
+    }
+    start(first_ones(dag), rai_queue_push);
+    /* A worker is to call back, not the caller. */
+    if (is_over(dag)) rai_queue_push(rai_queue_of_device("CPU"), job);
 }

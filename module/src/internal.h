@@ -18,10 +18,19 @@ void rai_queue_hasten(rai_queue *queue, const rai_model *model);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
 void rai_queues_init(void);
 void rai_queues_subscribe(RedisModuleCtx *ctx);
+/* Around callbacks. A worker that stays long in one, or waits in it for another
+ * job, is replaced meanwhile, beyond the queue's limit. Elsewhere these do nothing. */
+void rai_callbacks_begin(void);
+void rai_callbacks_end(void);
+void rai_callback_waits(void);
+/* Replaces the workers that have been in callbacks for long; when to look again. */
+int64_t rai_check_callbacks(int64_t now_us);
 
 /* jobs.c */
 void rai_job_answer(rai_job *job); /* has the event loop answer the job's client */
 void rai_job_block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
+/* Answers a job that failed without a run; if it calls back, on a worker. */
+void rai_job_refuse(rai_job *job);
 /* Sends an execution on its way: to its queue, or to wait for its model. */
 void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *));
 
@@ -59,9 +68,18 @@ int rai_interpreter_start(RedisModuleCtx *ctx, const char *module_dir, const cha
 void rai_serve_queue(rai_queue *queue); /* body of a worker thread */
 int64_t rai_check_runs(int64_t now_us); /* body of the watchdog's turn */
 
+void rai_serve_flows(void); /* body of the thread of the flows */
+
+/* flows.c */
+void rai_flows_subscribe(RedisModuleCtx *ctx);
+void rai_flow_left(const rai_job *job); /* its client is gone */
+void rai_reply_free(rai_reply *reply);
+
+/* shared_api.c */
+int rai_shared_api_export(RedisModuleCtx *ctx);
+
 /* settings.c */
 void rai_log_init(RedisModuleCtx *ctx);
-RedisModuleCtx *rai_detached_context(void);
 void rai_shut_down(void); /* nothing is served any more: prepares the way out */
 
 /* Starts a detached thread of 16 MiB stack that handles no signals but its own crash. 0: done. */

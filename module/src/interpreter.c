@@ -6,6 +6,7 @@
  * runs a model pays a few milliseconds; site-packages come with the first worker. */
 #include <Python.h>
 
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -33,6 +34,8 @@
     MODULE(eventloop, dag_operations)   \
     MODULE(eventloop, dag_replies)      \
     MODULE(eventloop, dags)             \
+    MODULE(eventloop, dag_texts)        \
+    MODULE(eventloop, flows)            \
     MODULE(eventloop, parameters)       \
     MODULE(eventloop, configuration)    \
     MODULE(eventloop, load_figures)     \
@@ -41,6 +44,7 @@
     MODULE(eventloop, tensor_type)      \
     MODULE(eventloop, model_type)       \
     MODULE(eventloop, script_type)      \
+    MODULE(worker, buffers)             \
     MODULE(worker, native)              \
     MODULE(worker, scheduler)           \
     MODULE(worker, loop)                \
@@ -178,6 +182,37 @@ void rai_serve_queue(rai_queue *queue) {
         strcpy(worker_import_error, "a worker has ended, see the log");
     }
     refuse_jobs(queue);
+}
+
+/* Answers calls, and forgets everything else, when the Python side of the flows is gone. */
+static void refuse_calls(void) {
+    char node[700];
+    int length = snprintf(node + 9, sizeof(node) - 9, "ERR flows do not run: %s", worker_import_error);
+    int64_t size = length + 1; /* with the NUL */
+    node[0] = '-';
+    memcpy(node + 1, &size, sizeof(size));
+    for (;;) {
+        struct pollfd readable = {rai_flows_descriptor(), POLLIN, 0};
+        if (poll(&readable, 1, -1) < 0) continue;
+        rai_flow_message *next, *message = rai_flows_take();
+        for (; message; message = next) {
+            next = message->next;
+            if (message->kind == RAI_FLOW_CALLED) {
+                rai_flow_reply(message->job, node, sizeof(size) + 1 + (size_t)size, NULL, 0);
+                rai_jobs_complete(&message->job, 1);
+            }
+            rai_flow_message_free(message);
+        }
+    }
+}
+
+void rai_serve_flows(void) {
+    pthread_once(&worker_import, import_worker_side);
+    if (worker_import_error[0] == 0) {
+        rai_python_flows();
+        strcpy(worker_import_error, "their thread has ended, see the log");
+    }
+    refuse_calls();
 }
 
 int64_t rai_check_runs(int64_t now_us) {

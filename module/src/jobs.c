@@ -51,6 +51,7 @@ void rai_job_free(rai_job *job) {
     RedisModule_Free(job->error);
     RedisModule_Free(job->path);
     rai_call_free(job->call);
+    rai_reply_free(job->reply);
     if (job->kind == RAI_JOB_DAG) rai_dag_free(job->dag);
     RedisModule_Free(job);
     __atomic_sub_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
@@ -102,6 +103,7 @@ static void cancel(const RedisModuleBlockedClient *client) {
         rai_queue_cancel(job->model->queue, job->id);
     }
     if (job->kind == RAI_JOB_DAG) rai_dag_cancel(job->dag);
+    if (job->kind == RAI_JOB_FLOW) rai_flow_left(job);
     rai_watchdog_poke();
 }
 
@@ -142,13 +144,21 @@ void rai_job_submit(RedisModuleCtx *ctx, rai_job *job, rai_queue *queue, RedisMo
     rai_queue_push_soon(queue, job);
 }
 
+void rai_job_refuse(rai_job *job) {
+    if (job->calls_back) {
+        rai_queue_push(job->model->queue, job);
+    } else {
+        rai_jobs_complete(&job, 1);
+    }
+}
+
 void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *)) {
     rai_model *model = job->model;
     rai_queue_enter(job);
     if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_LOADING && rai_model_park(model, job)) return;
     if (__atomic_load_n(&model->state, __ATOMIC_ACQUIRE) == RAI_MODEL_FAILED) {
         rai_job_fail(job, model->error, strlen(model->error));
-        rai_jobs_complete(&job, 1);
+        rai_job_refuse(job);
     } else {
         push(model->queue, job);
     }
@@ -167,34 +177,68 @@ void rai_job_spawn_behind(rai_job *job, rai_queue *queue) {
     rai_queue_push_behind(queue, job);
 }
 
-void rai_job_run_in_place(rai_job *job, rai_queue *queue) {
-    job->in_place = 1;
-    rai_queue_push(queue, job);
+/* Not held while anything but the end of a job is waited for. */
+static void wait_until_done(rai_job *job) {
+    rai_callback_waits();
     pthread_mutex_lock(&done_lock);
     while (!job->done) pthread_cond_wait(&done_changed, &done_lock);
     pthread_mutex_unlock(&done_lock);
+}
+
+void rai_job_run_in_place(rai_job *job, rai_queue *queue) {
+    job->in_place = 1;
+    rai_queue_push(queue, job);
+    wait_until_done(job);
+}
+
+void rai_job_execute_in_place(rai_job *job) {
+    job->in_place = 1;
+    rai_job_start(job, rai_queue_push);
+    wait_until_done(job);
+}
+
+void rai_job_execute(rai_job *job, rai_job_callback callback, void *owner) {
+    job->calls_back = 1;
+    job->callback = callback;
+    job->owner = owner;
+    rai_job_start(job, rai_queue_push);
 }
 
 void rai_job_answer(rai_job *job) {
     RedisModule_UnblockClient(job->client, job);
 }
 
+static void complete(rai_job *job) {
+    if (job->dag && job->kind == RAI_JOB_EXECUTE) {
+        rai_dag_job_completed(job);
+    } else if (job->callback) {
+        job->callback(job);
+    } else if (job->client) {
+        RedisModule_BlockedClientMeasureTimeEnd(job->client);
+        if (!rai_pause_holds(job)) rai_job_answer(job);
+    } else if (job->in_place) {
+        pthread_mutex_lock(&done_lock);
+        job->done = 1;
+        pthread_cond_broadcast(&done_changed);
+        pthread_mutex_unlock(&done_lock);
+    } else {
+        rai_job_free(job);
+    }
+}
+
+/* Those that call back come last: nobody knows how long that takes. */
 void rai_jobs_complete(rai_job **jobs, int64_t count) {
+    int64_t left = 0;
     rai_queue_leave(jobs, count);
     for (int64_t i = 0; i < count; i++) {
-        rai_job *job = jobs[i];
-        if (job->dag && job->kind == RAI_JOB_EXECUTE) {
-            rai_dag_job_completed(job);
-        } else if (job->client) {
-            RedisModule_BlockedClientMeasureTimeEnd(job->client);
-            if (!rai_pause_holds(job)) rai_job_answer(job);
-        } else if (job->in_place) {
-            pthread_mutex_lock(&done_lock);
-            job->done = 1;
-            pthread_cond_broadcast(&done_changed);
-            pthread_mutex_unlock(&done_lock);
+        if (jobs[i]->calls_back) {
+            jobs[left++] = jobs[i];
         } else {
-            rai_job_free(job);
+            complete(jobs[i]);
         }
     }
+    if (left == 0) return;
+    rai_callbacks_begin();
+    for (int64_t i = 0; i < left; i++) complete(jobs[i]);
+    rai_callbacks_end();
 }

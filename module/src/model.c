@@ -297,7 +297,7 @@ void rai_model_loaded(rai_model *model, void *session, const char *error, size_t
         job->next = NULL;
         if (error) {
             rai_job_fail(job, error, error_length);
-            rai_jobs_complete(&job, 1);
+            rai_job_refuse(job);
         } else {
             rai_queue_push(model->queue, job);
         }

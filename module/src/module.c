@@ -54,6 +54,7 @@ static void subscribe(RedisModuleCtx *ctx) {
     rai_queues_subscribe(ctx);
     rai_pause_subscribe(ctx);
     rai_hooks.subscribe(ctx);
+    rai_flows_subscribe(ctx);
 }
 
 /* Called by the loader. module_dir holds the package, python is its executable. */
@@ -77,6 +78,7 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
         register_commands(ctx) || rai_hooks.register_types(ctx) || rai_hooks.register_info(ctx)) {
         return REDISMODULE_ERR;
     }
+    if (rai_shared_api_export(ctx) != REDISMODULE_OK) return REDISMODULE_ERR;
     if (rai_hooks.load_arguments(ctx, argv, argc, module_dir) != REDISMODULE_OK) return REDISMODULE_ERR;
     subscribe(ctx);
     rai_thread_prefer();

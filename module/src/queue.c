@@ -22,6 +22,7 @@
 
 enum {
     MAX_WORKERS = 64,
+    LONG_CALLBACK_US = 20000,
     EARLY_HANDOVER = 64 /* jobs that do not wait for the turn's end */
 };
 
@@ -58,11 +59,12 @@ struct rai_queue {
     int in_soon_list;
 };
 
-static rai_queue *queues;      /* in order of creation; only ever appended to */
-static rai_queue *control;     /* loads models and backends; one worker, in order */
-static rai_queue *soon_queues; /* event loop only */
-static int hold_back;          /* pushes wait for the end of the turn */
-static int loading;            /* jobs behind wait for the end of a load: it has the cores to itself */
+static pthread_mutex_t queues_lock = PTHREAD_MUTEX_INITIALIZER; /* of appending */
+static rai_queue *queues;                                       /* in order of creation; only ever appended to */
+static rai_queue *control;                                      /* loads models and backends; one worker, in order */
+static rai_queue *soon_queues;                                  /* event loop only */
+static int hold_back;                                           /* pushes wait for the end of the turn */
+static int loading; /* jobs behind wait for the end of a load: it has the cores to itself */
 
 static int64_t usable_cores(void) {
     cpu_set_t cores;
@@ -81,14 +83,25 @@ static rai_queue *queue_new(const char *name, int64_t limit) {
     return queue;
 }
 
+static rai_queue *find_queue(const char *device) {
+    rai_queue *queue = __atomic_load_n(&queues, __ATOMIC_ACQUIRE);
+    while (queue && strcasecmp(queue->name, device) != 0) queue = __atomic_load_n(&queue->next, __ATOMIC_ACQUIRE);
+    return queue;
+}
+
 rai_queue *rai_queue_of_device(const char *device) {
-    rai_queue **last = &queues;
-    for (; *last; last = &(*last)->next) {
-        if (strcasecmp((*last)->name, device) == 0) return *last;
+    rai_queue *queue = find_queue(device);
+    if (queue) return queue;
+    pthread_mutex_lock(&queues_lock);
+    queue = find_queue(device);
+    if (queue == NULL) {
+        int64_t limit = rai_config()->threads_per_queue;
+        rai_queue **last = &queues;
+        while (*last) last = &(*last)->next;
+        queue = queue_new(device, limit ? limit : usable_cores());
+        __atomic_store_n(last, queue, __ATOMIC_RELEASE);
     }
-    int64_t limit = rai_config()->threads_per_queue;
-    rai_queue *queue = queue_new(device, limit ? limit : usable_cores());
-    __atomic_store_n(last, queue, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&queues_lock);
     return queue;
 }
 
@@ -96,9 +109,25 @@ rai_queue *rai_control_queue(void) {
     return control;
 }
 
+/* What a worker does in other people's callbacks. */
+typedef struct visit {
+    pthread_mutex_t lock;
+    rai_queue *queue; /* NULL: this thread is no worker */
+    int depth;        /* callbacks lead to others */
+    int64_t since_us; /* 0: not in a callback */
+    int replaced;
+    int raised; /* the queue's limit, for the replacement */
+    int listed;
+    struct visit *next;
+} visit;
+
+static _Thread_local visit own_visit = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static visit *visits; /* of all workers that ever called back; workers live for ever */
+
 /* ---- waking workers ----------------------------------------------------- */
 
 static void *worker_thread(void *argument) {
+    own_visit.queue = argument;
     rai_serve_queue(argument);
     return NULL;
 }
@@ -338,6 +367,78 @@ void rai_queue_attentive(rai_queue *queue) {
     pthread_mutex_lock(&queue->lock);
     __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&queue->lock);
+}
+
+/* ---- workers in callbacks ------------------------------------------------ */
+
+/* The queue gets along without this worker, which may wait for a run of its own, or
+ * for a lock that somebody holds who waits for one. Called with the visit's lock held. */
+static void replace(visit *away) {
+    rai_queue *queue = away->queue;
+    if (away->replaced) return;
+    away->replaced = 1;
+    pthread_mutex_lock(&queue->lock);
+    __atomic_sub_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
+    away->raised = queue->limit < MAX_WORKERS;
+    queue->limit += away->raised;
+    queue->look = 1; /* the scheduler may hold requests that this worker was going to run */
+    need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+void rai_callbacks_begin(void) {
+    visit *own = &own_visit;
+    if (own->queue == NULL || own->depth++ > 0) return;
+    if (!own->listed) {
+        own->listed = 1;
+        own->next = __atomic_load_n(&visits, __ATOMIC_ACQUIRE);
+        while (!__atomic_compare_exchange_n(&visits, &own->next, own, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) continue;
+    }
+    int64_t now = rai_now_us();
+    pthread_mutex_lock(&own->lock);
+    own->since_us = now;
+    pthread_mutex_unlock(&own->lock);
+    rai_watchdog_arm(now + LONG_CALLBACK_US);
+}
+
+void rai_callbacks_end(void) {
+    visit *own = &own_visit;
+    if (own->queue == NULL || --own->depth > 0) return;
+    pthread_mutex_lock(&own->lock);
+    own->since_us = 0;
+    int replaced = own->replaced;
+    own->replaced = 0;
+    pthread_mutex_unlock(&own->lock);
+    if (!replaced) return;
+    pthread_mutex_lock(&own->queue->lock);
+    __atomic_add_fetch(&own->queue->attentive, 1, __ATOMIC_RELAXED);
+    own->queue->limit -= own->raised;
+    pthread_mutex_unlock(&own->queue->lock);
+}
+
+void rai_callback_waits(void) {
+    visit *own = &own_visit;
+    if (own->queue == NULL || own->depth == 0) return;
+    pthread_mutex_lock(&own->lock);
+    replace(own);
+    pthread_mutex_unlock(&own->lock);
+}
+
+int64_t rai_check_callbacks(int64_t now_us) {
+    int64_t next = INT64_MAX;
+    for (visit *each = __atomic_load_n(&visits, __ATOMIC_ACQUIRE); each; each = each->next) {
+        pthread_mutex_lock(&each->lock);
+        if (each->since_us && !each->replaced) {
+            int64_t due = each->since_us + LONG_CALLBACK_US;
+            if (due <= now_us) {
+                replace(each);
+            } else if (due < next) {
+                next = due;
+            }
+        }
+        pthread_mutex_unlock(&each->lock);
+    }
+    return next;
 }
 
 const char *rai_queue_name(const rai_queue *queue) {

@@ -101,6 +101,7 @@ rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int
     tensor->ndim = ndim;
     tensor->length = length;
     tensor->byte_length = byte_length;
+    tensor->replaced = NULL;
     lay_out(tensor);
     if (ndim > 0) memcpy(tensor->dims, dims, (size_t)ndim * sizeof(int64_t));
     __atomic_add_fetch(&live_tensors, 1, __ATOMIC_RELAXED);
@@ -119,6 +120,25 @@ int rai_tensor_index_strings(rai_tensor *tensor) {
     return found == tensor->length;
 }
 
+int rai_tensor_set_strings(rai_tensor *tensor, const char *data, size_t length) {
+    rai_tensor other = *tensor;
+    int64_t *offsets = RedisModule_Alloc((size_t)tensor->length * sizeof(*offsets) + 1);
+    other.data = (char *)data;
+    other.byte_length = (int64_t)length;
+    other.offsets = offsets;
+    int valid = rai_tensor_index_strings(&other);
+    if (valid) {
+        char *copy = RedisModule_Alloc(length + 1);
+        memcpy(copy, data, length);
+        memcpy(tensor->offsets, offsets, (size_t)tensor->length * sizeof(*offsets));
+        RedisModule_Free(tensor->replaced);
+        tensor->data = tensor->replaced = copy;
+        tensor->byte_length = (int64_t)length;
+    }
+    RedisModule_Free(offsets);
+    return valid;
+}
+
 int rai_bool_data_valid(const char *data, size_t length) {
     unsigned char seen = 0;
     for (size_t i = 0; i < length; i++) seen |= (unsigned char)data[i];
@@ -133,6 +153,7 @@ rai_tensor *rai_tensor_retain(rai_tensor *tensor) {
 void rai_tensor_release(rai_tensor *tensor) {
     if (tensor == NULL || __atomic_sub_fetch(&tensor->refcount, 1, __ATOMIC_ACQ_REL) > 0) return;
     __atomic_sub_fetch(&live_tensors, 1, __ATOMIC_RELAXED);
+    RedisModule_Free(tensor->replaced);
     RedisModule_Free(tensor);
 }
 
@@ -144,7 +165,7 @@ size_t rai_tensor_memory(const rai_tensor *tensor) {
 /* Workers see the data of tensors that they hold, so only those that nobody but the
  * keyspace holds can move; nobody else can get hold of one meanwhile. */
 rai_tensor *rai_tensor_defrag(RedisModuleDefragCtx *ctx, rai_tensor *tensor) {
-    if (__atomic_load_n(&tensor->refcount, __ATOMIC_ACQUIRE) != 1) return NULL;
+    if (__atomic_load_n(&tensor->refcount, __ATOMIC_ACQUIRE) != 1 || tensor->replaced) return NULL;
     ptrdiff_t offset = tensor->data - (char *)tensor;
     rai_tensor *moved = RedisModule_DefragAlloc(ctx, tensor);
     if (moved == NULL) return NULL;

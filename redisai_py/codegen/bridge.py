@@ -12,7 +12,7 @@ def main() -> None:
     declarations, output = (Path(argument) for argument in sys.argv[1:3])
     ffi = FFI()
     ffi.cdef(declarations.read_text())
-    ffi.set_source("redisai_py.worker._core", '#include "core.h"')
+    ffi.set_source("redisai_py.worker._core", '#include "shared_api.h"')
     ffi.emit_c_code(str(output))
 
 

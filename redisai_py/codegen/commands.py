@@ -303,6 +303,17 @@ COMMANDS = (
         history=(("2.0.0", "PRIORITY."),),
     ),
     Command(
+        "ai.flow",
+        "flow",
+        WRITE_OOM,
+        NO_KEYS,
+        "Calls a function of a flow file and replies with what it returns.",
+        "name [argument ...]",
+        "O(1), and what the function takes, on a thread of its own",
+        since="2.0.0",
+        tips="nondeterministic_output",
+    ),
+    Command(
         "ai.info",
         "info",
         READ,

@@ -4,7 +4,8 @@ From the Redis API table come ``redis_api.h``, ``redis_api.c`` and
 ``redis_api.pxd``; from the command table ``command_table.h`` and ``command_info.h``; from
 the table of onnxruntime's C API ``onnxruntime_api.h`` and ``onnxruntime_api.pxd``; and from our own
 header ``module/include/core.h`` come ``core.pxd`` and ``core.cdef`` (the text
-that cffi reads). No declaration is written twice by hand.
+that cffi reads). From the table of the C API for other modules comes ``shared_api.h``.
+No declaration is written twice by hand.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from pycparser import c_ast, c_generator, c_parser
 
-from . import onnxruntime_api
+from . import onnxruntime_api, shared_api
 from .command_info import command_info
 from .commands import COMMANDS
 from .redis_api import CALLBACKS, COMMAND_INFO_STRUCTURES, CONSTANTS, FUNCTIONS, KEY_FLAGS, OPAQUE_TYPES, REQUIRED_LEVEL
@@ -214,6 +215,7 @@ def command_pxd() -> str:
     """The table of handlers that the compiled event-loop modules fill in."""
     lines = [
         f"# {NOTICE}",
+        "from core cimport rai_parsed_op, rai_tensor",
         "from redis_api cimport RedisModuleCmdFunc, RedisModuleCtx, RedisModuleString",
         'cdef extern from "commands.h" nogil:',
         "    ctypedef struct rai_command_handlers:",
@@ -227,6 +229,9 @@ def command_pxd() -> str:
         "        int (*subscribe)(RedisModuleCtx *ctx) noexcept",
         "        int (*load_arguments)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *module_dir)"
         " noexcept",
+        "        void (*parse_dag_op)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, rai_parsed_op *parsed)"
+        " noexcept",
+        "        void (*store_tensor)(RedisModuleCtx *ctx, RedisModuleString *name, rai_tensor *tensor) noexcept",
         "    rai_load_hooks rai_hooks",
     ]
     return "\n".join(lines) + "\n"
@@ -307,9 +312,13 @@ def main() -> None:
         "command_info.h": command_info(COMMANDS, NOTICE),
         "command_handlers.pxd": command_pxd(),
         "core.pxd": to_pxd(core, "core.h", known, "from redis_api cimport *"),
+        "shared_api.h": shared_api.implementation_header(NOTICE),
         "onnxruntime_api.h": onnxruntime_header(),
         "onnxruntime_api.pxd": onnxruntime_pxd(),
-        "core.cdef": opaque_declarations() + callback_declarations() + cffi_declarations(core),
+        "core.cdef": opaque_declarations()
+        + callback_declarations()
+        + cffi_declarations(core)
+        + shared_api.implementation_declarations(),
     }
     for name, text in files.items():
         path = options.output / name

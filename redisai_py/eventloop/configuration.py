@@ -8,6 +8,7 @@ from cython.cimports.core import (
     rai_backend_from_name,
     rai_config,
     rai_control_queue,
+    rai_flows_set_path,
     rai_get_backends_path,
     rai_job,
     rai_job_free,
@@ -152,6 +153,8 @@ def load_argument(
     """Applies one pair, if its turn is now; false when it cannot be applied."""
     job: cython.pointer(rai_job)
     loaded: cython.bint
+    if is_word(key, b"FLOWS"):
+        return backends or rai_flows_set_path(RedisModule_StringPtrLen(value, cython.NULL)) == REDISMODULE_OK
     if is_word(key, b"BACKENDSPATH") or is_backend(key) != backends:
         return True
     if not backends:
@@ -215,8 +218,12 @@ def load_arguments(
 @cython.nogil
 @cython.exceptval(check=False)
 def is_local(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
+    """Whether the client is on this machine; what scripts call has none, and Valkey must not be asked about it."""
     info: RedisModuleClientInfo
+    flags: cython.int = RedisModule_GetContextFlags(ctx)
     info.version = 1
+    if flags & REDISMODULE_CTX_FLAGS_DENY_BLOCKING and not flags & REDISMODULE_CTX_FLAGS_MULTI:
+        return False
     if RedisModule_GetClientInfoById(cython.address(info), RedisModule_GetClientId(ctx)) != REDISMODULE_OK:
         return False
     if info.flags & REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET:

@@ -16,6 +16,7 @@ from cython.cimports.core import (
     rai_backend,
     rai_backend_name,
     rai_config,
+    rai_flows_add_info,
     rai_git_sha,
     rai_model,
     rai_queue,
@@ -247,7 +248,7 @@ def add_states(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython
 @cython.nogil
 @cython.exceptval(check=False)
 def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.int) -> cython.void:
-    """The five sections of RedisAI, in its order, and ours."""
+    """The five sections of RedisAI, in its order, and ours; last, where there are flows, theirs."""
     RedisModule_InfoAddSection(ctx, b"versions")
     RedisModule_InfoAddFieldCString(ctx, b"RedisAI_version", rai_version())
     RedisModule_InfoAddFieldLongLong(ctx, b"low_level_API_version", LOW_LEVEL_API_VERSION)
@@ -266,6 +267,7 @@ def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.i
     add_cpu(ctx)
     add_states(ctx, for_crash_report)
     add_load(ctx, for_crash_report)
+    rai_flows_add_info(ctx)
 
 
 @cython.cfunc

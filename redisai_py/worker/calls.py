@@ -29,6 +29,7 @@ class CommandError(BackendError):
 
     def __init__(self, text: str) -> None:
         super().__init__(ERROR + text)
+        self.reply = text
 
 
 class Redis:
@@ -60,7 +61,7 @@ class Redis:
     def run_model(self, call: Call, key: bytes, inputs: list[Any], output_count: int, run: Run) -> Outputs:
         """Runs the model at a key on this thread: not batched, and not counted in its statistics."""
         error = ffi.new("char const **")
-        model = lib.rai_call_find_model(struct_of(call), key, len(key), error)
+        model = lib.rai_call_find_model(struct_of(call), lib.RAI_MODEL, key, len(key), error)
         if model == ffi.NULL:
             raise BackendError(text(error[0]))
         try:

@@ -45,6 +45,18 @@ def device(queue: Any) -> Device:
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
+def rai_python_flows() -> None:
+    """Serves the flows for as long as the server lives."""
+    from redisai_py.flows import loop  # asyncio, and what it brings, only where there are flows
+
+    try:
+        loop.serve()
+    except BaseException as error:
+        log("warning", f"the thread of the flows ended: {type(error).__name__}: {error}")
+        raise
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
 def rai_python_watchdog(now_us: int) -> int:
     """Looks at the runs; returns when to look again, in monotonic microseconds."""
     next_look = watchdog.check()

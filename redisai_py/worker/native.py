@@ -9,27 +9,12 @@ except where it waits.
 import cython
 from cython.cimports.core import (
     RAI_ABANDONED,
-    RAI_BFLOAT16,
-    RAI_BOOL,
-    RAI_DOUBLE,
-    RAI_FLOAT,
-    RAI_FLOAT16,
-    RAI_INT8,
-    RAI_INT16,
-    RAI_INT32,
-    RAI_INT64,
+    RAI_JOB_DAG,
     RAI_JOB_RETUNE,
-    RAI_STRING,
-    RAI_UINT8,
-    RAI_UINT16,
-    RAI_UINT32,
-    RAI_UINT64,
+    RAI_TFLITE,
     rai_call,
     rai_config,
     rai_control_queue,
-    rai_dtype_from_name,
-    rai_dtype_name,
-    rai_dtype_size,
     rai_job,
     rai_job_fail,
     rai_job_new,
@@ -50,223 +35,25 @@ from cython.cimports.core import (
     rai_runner,
     rai_statistics_add,
     rai_tensor,
-    rai_tensor_index_strings,
-    rai_tensor_new,
     rai_tensor_release,
-    rai_tensor_retain,
     rai_watchdog_arm,
-)
-from cython.cimports.cpython.buffer import (
-    Py_buffer,
-    PyBUF_C_CONTIGUOUS,
-    PyBUF_FORMAT,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
 )
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
-from cython.cimports.libc.string import memcpy, strstr
+from cython.cimports.libc.stdio import snprintf
+from cython.cimports.libc.string import memcpy
 from cython.cimports.redis_api import RedisModule_Free
+from cython.cimports.redisai_py.worker.buffers import tensor_of, wrap
 
-from redisai_py.backend import BFLOAT16, BackendError
+from redisai_py.backend import BackendError
 from redisai_py.worker.errors import error_text, forget_frames
 
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
 
 COUNT_OF_INPUTS = b"Number of keys given as INPUTS here does not match model definition"
 COUNT_OF_OUTPUTS = b"Number of keys given as OUTPUTS here does not match model definition"
-
-# struct-module formats of the dtypes, in their order; STRING has none, BFLOAT16 that of
-# redisai_py.backend.BFLOAT16.
-FORMATS = cython.declare(
-    cython.p_char[14],
-    [b"f", b"d", b"b", b"h", b"i", b"l", b"B", b"H", b"?", b"", b"e", b"T{H:bfloat16:}", b"I", b"L"],
-)
-
-
-@cython.cfunc
-@cython.inline
-def dtype_of_buffer(view: cython.pointer(Py_buffer)) -> cython.int:
-    """The dtype of a buffer's elements; -1 for one that has no counterpart."""
-    size: cython.Py_ssize_t = view.itemsize
-    code: cython.char = b"B"[0] if view.format == cython.NULL else view.format[0]
-    if code == b"<"[0] or code == b"="[0] or code == b"@"[0]:
-        code = view.format[1]
-    if code == b"f"[0]:
-        return RAI_FLOAT
-    if code == b"d"[0]:
-        return RAI_DOUBLE
-    if code == b"?"[0]:
-        return RAI_BOOL
-    if code == b"e"[0]:
-        return RAI_FLOAT16
-    if code == b"b"[0] or code == b"h"[0] or code == b"i"[0] or code == b"l"[0] or code == b"q"[0]:
-        return RAI_INT8 if size == 1 else RAI_INT16 if size == 2 else RAI_INT32 if size == 4 else RAI_INT64
-    if code == b"B"[0] or code == b"H"[0] or code == b"I"[0] or code == b"L"[0] or code == b"Q"[0]:
-        return RAI_UINT8 if size == 1 else RAI_UINT16 if size == 2 else RAI_UINT32 if size == 4 else RAI_UINT64
-    if code == b"T"[0] and size == 2 and strstr(view.format, b"H:bfloat16:") != cython.NULL:
-        return RAI_BFLOAT16
-    return -1
-
-
-@cython.final
-@cython.freelist(256)
-@cython.cclass
-class Tensor:
-    """A stored tensor, as backends see it: read-only, row major, without a copy.
-
-    It supports the buffer protocol, so ``numpy.asarray(tensor)`` shares its
-    memory (64-byte aligned, kept alive by the array); STRING tensors have
-    ``elements()`` instead.
-    """
-
-    tensor: cython.pointer(rai_tensor)
-    strides: cython.Py_ssize_t[8]
-
-    def __dealloc__(self):
-        rai_tensor_release(self.tensor)
-
-    @property
-    def dtype(self) -> str:
-        """The dtype's RedisAI name, for example ``FLOAT``."""
-        return cython.cast(bytes, rai_dtype_name(self.tensor.dtype)).decode()
-
-    @property
-    def shape(self) -> tuple:
-        """The dims; empty for a scalar."""
-        return tuple([self.tensor.dims[i] for i in range(self.tensor.ndim)])
-
-    @property
-    def is_string(self) -> bool:
-        return self.tensor.dtype == RAI_STRING
-
-    def elements(self) -> list:
-        """The elements of a STRING tensor as bytes, without their NULs, in row-major order."""
-        if self.tensor.dtype != RAI_STRING:
-            raise TypeError("only STRING tensors have elements")
-        return [cython.cast(bytes, self.tensor.data + self.tensor.offsets[i]) for i in range(self.tensor.length)]
-
-    def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
-        tensor: cython.pointer(rai_tensor) = self.tensor
-        i: cython.int
-        stride: cython.Py_ssize_t
-        if tensor.dtype == RAI_STRING:
-            raise BufferError("a STRING tensor has no buffer; use elements()")
-        strides: cython.pointer(cython.Py_ssize_t) = self.strides
-        view.internal = cython.NULL
-        if tensor.ndim > 8:
-            view.internal = PyMem_Malloc(tensor.ndim * cython.sizeof(cython.Py_ssize_t))
-            if view.internal == cython.NULL:
-                raise MemoryError
-            strides = cython.cast(cython.pointer(cython.Py_ssize_t), view.internal)
-        stride = rai_dtype_size(tensor.dtype)
-        for i in range(tensor.ndim - 1, -1, -1):
-            strides[i] = stride
-            stride *= tensor.dims[i]
-        view.buf = tensor.data
-        view.obj = self
-        view.len = tensor.byte_length
-        view.itemsize = rai_dtype_size(tensor.dtype)
-        view.readonly = 1
-        view.ndim = tensor.ndim
-        view.format = FORMATS[tensor.dtype]
-        view.shape = cython.cast(cython.pointer(cython.Py_ssize_t), tensor.dims)
-        view.strides = strides
-        view.suboffsets = cython.NULL
-
-    def __releasebuffer__(self, view: cython.pointer(Py_buffer)):
-        PyMem_Free(view.internal)
-
-
-@cython.cfunc
-@cython.inline
-def wrap(tensor: cython.pointer(rai_tensor)) -> Tensor:
-    wrapped: Tensor = Tensor.__new__(Tensor)
-    wrapped.tensor = rai_tensor_retain(tensor)
-    return wrapped
-
-
-def zeros(dtype: str, shape: tuple) -> Tensor:
-    """A new tensor of zeros, or empty strings, as a stored one; raises MemoryError."""
-    dims: int64_t[64]
-    count: int64_t = 1
-    i: cython.int
-    name: bytes = dtype.encode()
-    tensor: Tensor = Tensor.__new__(Tensor)
-    for i in range(len(shape)):
-        dims[i] = shape[i]
-        count *= dims[i]
-    tensor.tensor = rai_tensor_new(rai_dtype_from_name(name, len(name)), len(shape), dims, count, True)
-    if tensor.tensor == cython.NULL:
-        raise MemoryError("ERR no memory for an input tensor")
-    if tensor.tensor.dtype == RAI_STRING:
-        rai_tensor_index_strings(tensor.tensor)
-    return tensor
-
-
-@cython.cfunc
-def tensor_of_buffer(source: object) -> cython.pointer(rai_tensor):
-    """A new C tensor with a copy of a C-contiguous buffer; raises TypeError or BufferError."""
-    view: Py_buffer
-    dtype: cython.int
-    tensor: cython.pointer(rai_tensor) = cython.NULL
-    PyObject_GetBuffer(source, cython.address(view), PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-    dtype = dtype_of_buffer(cython.address(view))
-    if dtype >= 0 and rai_dtype_size(dtype) == view.itemsize:
-        tensor = rai_tensor_new(dtype, view.ndim, cython.cast(cython.pointer(int64_t), view.shape), 0, False)
-        if tensor != cython.NULL:
-            memcpy(tensor.data, view.buf, view.len)
-    PyBuffer_Release(cython.address(view))
-    if dtype < 0:
-        raise TypeError("ERR unsupported dtype")
-    if tensor == cython.NULL:
-        raise MemoryError("ERR no memory for an output tensor")
-    return tensor
-
-
-@cython.cfunc
-def tensor_of_strings(source: object) -> cython.pointer(rai_tensor):
-    """A new STRING tensor from a numpy array of str or bytes."""
-    elements: list = [
-        (element.encode() if isinstance(element, str) else bytes(element)) for element in source.ravel().tolist()
-    ]
-    data: bytes = b"".join([element if element.endswith(b"\0") else element + b"\0" for element in elements])
-    shape: tuple = source.shape
-    dims: int64_t[64]
-    i: cython.int
-    tensor: cython.pointer(rai_tensor)
-    for i in range(len(shape)):
-        dims[i] = shape[i]
-    tensor = rai_tensor_new(RAI_STRING, len(shape), dims, len(data), False)
-    if tensor == cython.NULL:
-        raise MemoryError("ERR no memory for an output tensor")
-    memcpy(tensor.data, cython.cast(cython.p_const_char, data), len(data))
-    if not rai_tensor_index_strings(tensor):
-        rai_tensor_release(tensor)
-        raise ValueError("ERR a string element of an output contains a NUL character")
-    return tensor
-
-
-@cython.cfunc
-def tensor_of(source: object) -> cython.pointer(rai_tensor):
-    """A new C tensor from what a backend returned: an array, or anything with a C-contiguous buffer."""
-    if isinstance(source, Tensor):
-        return rai_tensor_retain(cython.cast(Tensor, source).tensor)
-    try:
-        return tensor_of_buffer(source)
-    except (TypeError, BufferError, ValueError):
-        kind = getattr(getattr(source, "dtype", None), "kind", None)
-        if kind is None:
-            raise
-    if kind in "OSU":
-        return tensor_of_strings(source)
-    if kind == "V" and source.dtype.name == "bfloat16":  # of ml_dtypes, which has no buffers
-        return tensor_of_buffer(source.copy(order="C").view(BFLOAT16))
-    if not source.flags.c_contiguous:
-        return tensor_of_buffer(source.copy(order="C"))
-    raise TypeError("ERR unsupported dtype")
 
 
 @cython.cfunc
@@ -397,7 +184,7 @@ def make_request(job: cython.pointer(rai_job)) -> Request:
         request.model = request.model.functions.get(name_of_function(job.call), request.model)
     if job.urgent:
         request.model = request.model.urgent
-    request.rows = rows if rows > 0 else 0
+    request.rows = rows if rows > 0 and not job.in_place else 0  # who waits in place does not wait for others
     request.enqueued = job.enqueued_us * 1e-6
     request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
     return request
@@ -410,18 +197,53 @@ def fail_job(job: cython.pointer(rai_job), text: bytes) -> cython.void:
 
 
 @cython.cfunc
-def refuse_wrong_counts(job: cython.pointer(rai_job)) -> cython.bint:
-    """Fails a request that was accepted before its model's signature was known and does not fit it."""
+def fail_wrong_count(job: cython.pointer(rai_job), what: cython.p_const_char, expected: int64_t, given: int64_t):
+    """The error of another module's run, which is checked by no parser: that of the backend."""
+    text: cython.char[128]
+    if job.model.backend == RAI_TFLITE:
+        snprintf(text, cython.sizeof(text), b"Inconsistent number of %s", what)
+    else:
+        snprintf(text, cython.sizeof(text), b"ERR Expected %lld %s but got %lld", expected, what, given)
+    fail_job(job, text)
+
+
+@cython.cfunc
+def fail_wrong_counts(job: cython.pointer(rai_job)) -> cython.bint:
+    """Fails a request whose model's signature was not known, or not looked at, and that does not fit it."""
+    checked_late: cython.bint = job.client != cython.NULL or job.dag != cython.NULL
     if job.call != cython.NULL:
         return False
     if job.input_count != job.model.inputs.count:
-        fail_job(job, COUNT_OF_INPUTS)
+        if checked_late:
+            fail_job(job, COUNT_OF_INPUTS)
+        else:
+            fail_wrong_count(job, b"inputs", job.model.inputs.count, job.input_count)
     elif job.output_count != job.model.outputs.count:
-        fail_job(job, COUNT_OF_OUTPUTS)
+        if checked_late:
+            fail_job(job, COUNT_OF_OUTPUTS)
+        else:
+            fail_wrong_count(job, b"outputs", job.model.outputs.count, job.output_count)
     else:
         return False
-    rai_jobs_complete(cython.address(job), 1)
     return True
+
+
+@cython.cfunc
+def is_over(job: cython.pointer(rai_job)) -> cython.bint:
+    """Whether a job needs no run, but is here to be completed by a worker."""
+    return job.kind == RAI_JOB_DAG or job.error != cython.NULL or fail_wrong_counts(job)
+
+
+@cython.cfunc
+def complete_jobs(jobs: cython.pointer(cython.pointer(rai_job)), count: cython.int):
+    """Answers; without the GIL if somebody is called back, who may wait for those that need it."""
+    i: cython.int
+    for i in range(count):
+        if jobs[i].calls_back:
+            with cython.nogil:
+                rai_jobs_complete(jobs, count)
+            return
+    rai_jobs_complete(jobs, count)
 
 
 def take(queue: uintptr_t, deadline: cython.double) -> tuple:
@@ -450,7 +272,9 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
         taken_at = rai_now_us()
     rai_queue_add_gil_wait(cython.cast(cython.pointer(rai_queue), queue), rai_now_us() - taken_at)
     for i in range(taken):
-        if not refuse_wrong_counts(jobs[i]):
+        if is_over(jobs[i]):
+            complete_jobs(cython.address(jobs[i]), 1)
+        else:
             requests.append(make_request(jobs[i]))
     return requests, [cancelled[i] for i in range(cancelled_count)]
 
@@ -512,7 +336,8 @@ def count_success(job: cython.pointer(rai_job), seconds: cython.double) -> cytho
     samples: int64_t = 0
     if first != cython.NULL:
         samples = first.dims[0] if first.ndim > 0 else 1
-    rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
+    if not job.in_place:
+        rai_statistics_add(job.model, False, cython.cast(int64_t, seconds * 1e6), samples)
 
 
 def record(requests: list, results: object, seconds: cython.double) -> None:
@@ -549,7 +374,8 @@ def record_jobs(requests: list, seconds: cython.double):
         job = cython.cast(Request, request).job
         count_time(job, seconds)
         if job.error != cython.NULL:
-            rai_statistics_add(job.model, True, 0, 0)
+            if not job.in_place:
+                rai_statistics_add(job.model, True, 0, 0)
         else:
             count_success(job, seconds)
 
@@ -558,7 +384,8 @@ def record_jobs(requests: list, seconds: cython.double):
 def fail(request: Request, text: bytes):
     """Records a failed run; ``text`` is the whole error, with its code."""
     fail_job(request.job, text)
-    rai_statistics_add(request.job.model, True, 0, 0)
+    if not request.job.in_place:
+        rai_statistics_add(request.job.model, True, 0, 0)
 
 
 def time_out(request: Request) -> None:
@@ -575,9 +402,9 @@ def complete(requests: list) -> None:
         cython.cast(Request, request).job = cython.NULL  # from here on it belongs to the event loop
         count += 1
         if count == 256:
-            rai_jobs_complete(jobs, count)
+            complete_jobs(jobs, count)
             count = 0
-    rai_jobs_complete(jobs, count)
+    complete_jobs(jobs, count)
 
 
 # ---- runners (module/src/runner.c) -----------------------------------------------------

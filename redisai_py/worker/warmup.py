@@ -13,7 +13,7 @@ from typing import Any
 
 from redisai_py.backend import BackendError, Run
 
-from . import native, watchdog
+from . import buffers, native, watchdog
 from .errors import error_text
 
 LARGEST_RANK = 64
@@ -59,4 +59,4 @@ def example_inputs(session: Any) -> list[Any]:
     for dtype, shape in declared:
         if dtype is None or len(shape) > LARGEST_RANK:
             raise BackendError("ERR WARMUP needs inputs of dtypes that tensors have")
-    return [native.zeros(dtype, tuple(dim if dim and dim > 0 else 1 for dim in shape)) for dtype, shape in declared]
+    return [buffers.zeros(dtype, tuple(dim if dim and dim > 0 else 1 for dim in shape)) for dtype, shape in declared]

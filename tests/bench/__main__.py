@@ -12,6 +12,7 @@ from redisai_py import locate
 
 from . import (
     scenarios_dags,
+    scenarios_flows,
     scenarios_footprint,
     scenarios_frameworks,
     scenarios_latency,
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, Callable[[Plan], None]] = {
     "models": scenarios_models.run,
     "frameworks": scenarios_frameworks.run,
     "dags": scenarios_dags.run,
+    "flows": scenarios_flows.run,
     "latency": scenarios_latency.run,
     "restart": scenarios_restart.run,
 }

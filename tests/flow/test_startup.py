@@ -113,7 +113,7 @@ def test_a_script_that_runs_a_model_hastens_it(server: Server) -> None:
 
 def test_deleted_models_are_not_compiled(server: Server) -> None:
     with server.wire() as wire:
-        assert wire("FLUSHALL") == OK
+        assert wire("FLUSHALL", "SYNC") == OK
         assert counts(server) == (0, 0, 0)
         start = time.monotonic()
         wait_until(lambda: server.live_objects()["models"] == 0, 60)

@@ -1,0 +1,65 @@
+"""Calling flow functions: coroutines on the loop, everything else on threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from redisai_py.worker.core import lib
+
+from .errors import describe
+from .registry import Flow
+from .rights import Rights, current
+
+THREADS = 32
+"""So many plain functions can run at once; a function that never returns keeps one for ever."""
+
+pool = ThreadPoolExecutor(THREADS, "ai-flow")
+
+
+class FlowExit(Exception):
+    """A function raised something that would have ended the thread, such as SystemExit."""
+
+
+def contained(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Calls a function; an exception that is no Exception becomes one."""
+    try:
+        return function(*arguments)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise FlowExit(describe(error)) from error
+
+
+async def run(flow: Flow, *arguments: Any) -> Any:
+    """The function's result; raises what it raises, but only Exceptions and CancelledError."""
+    if flow.is_async:
+        result = flow.function(*arguments)
+    else:
+        context = contextvars.copy_context()
+        call = asyncio.get_running_loop().run_in_executor(pool, context.run, contained, flow.function, arguments)
+        result = await call
+    if not hasattr(result, "__await__"):
+        return result
+    try:
+        return await result
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise FlowExit(describe(error)) from error
+
+
+async def call(flow: Flow, rights: Rights, waited: bool, *arguments: Any) -> Any:
+    """A counted call on somebody's behalf."""
+    current.set(rights)
+    lib.rai_flow_begin(flow.record, waited)
+    failed = True
+    try:
+        result = await run(flow, *arguments)
+        failed = isinstance(result, BaseException)
+        return result
+    finally:
+        lib.rai_flow_end(flow.record, failed)

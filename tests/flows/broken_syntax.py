@@ -1,0 +1,6 @@
+import redisAI
+
+
+@redisAI.flow("never")
+def never(:
+    pass

@@ -1,0 +1,6 @@
+import redisAI
+
+
+@redisAI.flow("echo")
+def echo():
+    return "another file has this one"
