@@ -40,7 +40,7 @@ wheel: $(VENV)/.with-build ## make a wheel with the module inside, and a source 
 
 docs: $(VENV)/.with-docs ## build the documentation into site/; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/mkdocs build --strict --quiet
-	@echo "open site/index.html"
+	@echo "open site/index.html, or, for the search: python3 -m http.server -d site"
 
 test: build $(VENV)/.with-test $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
 	@$(PY) -m pytest $(TESTS) $(ARGS)

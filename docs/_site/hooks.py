@@ -1,4 +1,4 @@
-"""What mkdocs does not do by itself: pages that are made, pages that lie elsewhere, pictures in the colours of the page.
+"""What mkdocs does not do by itself: pages that are made or lie elsewhere, pictures in the colours of the page.
 
 - ``reference/``: a page for each command, from the command table and ``docs/transcripts/``.
 - README files and others outside of docs/ become pages; links to them are led there.
@@ -20,8 +20,9 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_site")]
 
-from redisai_py.codegen.commands import COMMANDS  # noqa: E402
 from reference import GROUPS, page_of  # noqa: E402
+
+from redisai_py.codegen.commands import COMMANDS  # noqa: E402
 
 REFERENCE = {f"reference/{command.name}.md": page_of(command) for command in COMMANDS}
 
@@ -40,6 +41,9 @@ ELSEWHERE = {
 
 SOURCES = {page: source for source, page in ELSEWHERE.items() if page != "index.md"}
 
+PART = re.compile(r'^--8<-- "([^":]+):(\w+)"$', re.MULTILINE)
+"""A line that stands for a part of a file, which has comments ``--8<-- [start:name]`` and ``[end:name]``."""
+
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
 PICTURE = re.compile(r'<img alt="([^"]*)" src="([\w./-]+\.svg)" ?/?>')
 
@@ -47,9 +51,7 @@ PICTURE = re.compile(r'<img alt="([^"]*)" src="([\w./-]+\.svg)" ?/?>')
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     names = {command.name for command in COMMANDS}
     assert names == {name for _, group in GROUPS for name in group}, "docs/_site/reference.py lists every command"
-    groups: list[Any] = [
-        {title: [{name.upper(): f"reference/{name}.md"} for name in group]} for title, group in GROUPS
-    ]
+    groups: list[Any] = [{title: [{name.upper(): f"reference/{name}.md"} for name in group]} for title, group in GROUPS]
     config.nav = put_reference(config.nav, groups)
     return config
 
@@ -74,20 +76,30 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links are written as they are right in the repository; here they lead to the pages of the site."""
     place = page.file.src_uri
     if place in REFERENCE:
         return markdown
-    source = PurePosixPath(SOURCES.get(place, f"docs/{place}"))
+    markdown = led(markdown, SOURCES.get(place, f"docs/{place}"), place)
+    return PART.sub(lambda match: led(part_of(*match.groups()), match[1], place), markdown)
 
-    def led(match: re.Match[str]) -> str:
-        target = normpath(str(source.parent / match[2]))
+
+def part_of(file: str, name: str) -> str:
+    text = (ROOT / file).read_text()
+    start, end = (text.index(f"<!-- --8<-- [{edge}:{name}] -->") for edge in ("start", "end"))
+    return text[text.index("\n", start) + 1 : end]
+
+
+def led(markdown: str, source: str, place: str) -> str:
+    """The text of a file with links to the pages of the site; in the file they are right for the repository."""
+
+    def replaced(match: re.Match[str]) -> str:
+        target = normpath(str(PurePosixPath(source).parent / match[2]))
         wanted = ELSEWHERE.get(target, target.removeprefix("docs/") if target.startswith("docs/") else None)
         if wanted is None:
             return match[0]
         return f"{match[1]}{relpath(wanted, PurePosixPath(place).parent)}{match[3]}"
 
-    return LINK.sub(led, markdown)
+    return LINK.sub(replaced, markdown)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -17,6 +17,7 @@ GROUPS = (
     ),
     ("Scripts", ("ai.scriptstore", "ai.scriptexecute", "ai.scriptget", "ai.scriptdel", "ai._scriptscan")),
     ("DAG commands", ("ai.dagexecute", "ai.dagexecute_ro")),
+    ("Flow commands", ("ai.flow",)),
     ("Server", ("ai.info", "ai.config")),
     ("Deprecated", ("ai.modelset", "ai.modelrun", "ai.scriptset", "ai.scriptrun", "ai.dagrun", "ai.dagrun_ro")),
 )
@@ -32,7 +33,7 @@ def parts_of(command: Command) -> Iterator[str]:
     name = command.name.upper()
     yield f"# {name}"
     yield command.summary
-    yield f"```text\n{name} {command.syntax}".rstrip() + "\n```"
+    yield f"``` {{.text .syntax}}\n{name} {command.syntax}".rstrip() + "\n```"
     rows = [
         ("Since", command.since),
         ("Complexity", command.complexity),

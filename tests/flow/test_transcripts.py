@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,14 @@ import transcripts
 from harness import Server, Wire
 from redisai_py.codegen.commands import COMMANDS
 
-FILES = sorted((transcripts.ROOT / "docs" / "transcripts").glob("*.txt"))
+FILES = sorted(transcripts.FOLDER.glob("*.txt"))
 
 pytestmark = pytest.mark.skipif(transcripts.redis_cli() is None, reason="no redis-cli")
+
+
+@pytest.fixture(scope="module")
+def server(module_servers: Callable[..., Server]) -> Server:
+    return module_servers("FLOWS", str(transcripts.FLOW))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -26,4 +32,4 @@ def test_the_server_replies_as_the_transcript_shows(server: Server, wire: Wire, 
 def test_every_command_has_a_transcript_that_uses_it() -> None:
     assert {file.stem for file in FILES} >= {command.name for command in COMMANDS}
     for command in COMMANDS:
-        assert command.name.upper() in (FILES[0].parent / f"{command.name}.txt").read_text()
+        assert command.name.upper() in (transcripts.FOLDER / f"{command.name}.txt").read_text()

@@ -101,8 +101,10 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
     environment = Environment(directory)
     start = time.monotonic()
     venv.create(directory / "venv", symlinks=True, with_pip=True)
-    install = ("python", "-m", "pip", "install", "--quiet", f"{wheel}[onnx,server,client]")
-    environment.run(*install, seconds=SECONDS_TO_FIRST_PREDICTION)
+    (directory / "dist").mkdir()
+    (directory / "dist" / wheel.name).symlink_to(wheel)
+    (install,) = re.findall(r"^    (pip install .*dist.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    environment.run("sh", "-euc", install, cwd=directory, seconds=SECONDS_TO_FIRST_PREDICTION)
     environment.seconds_to_install = time.monotonic() - start
     return environment
 

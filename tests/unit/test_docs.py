@@ -96,3 +96,34 @@ def test_the_dashboard_shows_what_the_script_for_redis_exporter_gives() -> None:
     operating = text("docs/operating.md")
     for kind, field in shown:
         assert f"ai_{kind}" in operating and f"`{field.replace(chr(92), '')}`" in operating, (kind, field)
+
+
+RUN_BY = {
+    ("README.md", "sh"): "flow/test_documented_backend.py",
+    ("README.md", "python"): "flow/test_documented_backend.py",
+    ("docs/architecture.md", "python"): "flow/test_documented_backend.py",
+    ("docs/backends.md", "python"): "flow/test_documented_backend.py",
+    ("docs/dags.md", "python"): "flow/test_documented_backend.py",
+    ("docs/dags.md", "sh"): "flow/test_documented_backend.py",
+    ("docs/flows.md", "python"): "flow/test_documented_flows.py",
+    ("docs/scripts.md", "python"): "flow/test_documented_backend.py",
+    ("docs/scripts.md", "sh"): "flow/test_documented_backend.py",
+    ("docs/security.md", "sh"): "flow/test_documentation.py",
+    ("docs/testing.md", "ini"): "flow/test_documentation.py",
+    ("docs/testing.md", "python"): "flow/test_documentation.py",
+}
+"""Which test runs the blocks of a language on a page."""
+
+SHOWN_ONLY = {("docs/backends.md", "toml"), ("docs/c-api.md", "c")}
+"""Parts of files that cannot stand alone."""
+
+
+def test_every_block_of_code_is_run_by_a_test() -> None:
+    blocks = {
+        (str(page.relative_to(ROOT)), language)
+        for page in PAGES
+        for language in re.findall(r"^```(\w+)$", page.read_text(), re.MULTILINE)
+    }
+    assert blocks == RUN_BY.keys() | SHOWN_ONLY
+    for (page, _), test in RUN_BY.items():
+        assert f'"{page}"' in text(f"tests/{test}"), f"{test} does not read {page}"
