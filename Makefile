@@ -45,8 +45,8 @@ docs: $(VENV)/.with-docs ## build the documentation into site/; a warning is an 
 test: build $(VENV)/.with-test $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
 	@$(PY) -m pytest $(TESTS) $(ARGS)
 
-bench: build $(VENV)/.with-test $(VENV)/.redis-server $(VENV)/.redis-benchmark ## measure side by side, print a table, write bench.json
-	@$(PY) -m tests.bench $(ARGS)
+bench: build $(VENV)/.with-test $(VENV)/.redis-server $(VENV)/.redis-benchmark ## measure side by side, print a table, write bench.json and the plots of docs/
+	@$(PY) -m tests.bench --plots docs/images $(ARGS)
 
 lint: $(VENV)/.with-dev ## check style and types: ruff, mypy, clang-format
 	@$(PY) -m ruff check $(PYTHON_TREES)

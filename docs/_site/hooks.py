@@ -44,7 +44,11 @@ SOURCES = {page: source for source, page in ELSEWHERE.items() if page != "index.
 PART = re.compile(r'^--8<-- "([^":]+):(\w+)"$', re.MULTILINE)
 """A line that stands for a part of a file, which has comments ``--8<-- [start:name]`` and ``[end:name]``."""
 
+COMMAND_ROW = re.compile(r"^\|(?:[^|\n]|\\\|)+(?:\|(?:[^|\n]|\\\|)+){4}\|$", re.MULTILINE)
+"""Five cells: in docs/commands.md these are the rows of the table of commands."""
+
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
+CODE = re.compile(r"<code>[^<]*</code>")
 PICTURE = re.compile(r'<img alt="([^"]*)" src="([\w./-]+\.svg)" ?/?>')
 
 
@@ -79,8 +83,21 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     place = page.file.src_uri
     if place in REFERENCE:
         return markdown
+    if place == "commands.md":
+        markdown = COMMAND_ROW.sub(linked_row, markdown)
     markdown = led(markdown, SOURCES.get(place, f"docs/{place}"), place)
     return PART.sub(lambda match: led(part_of(*match.groups()), match[1], place), markdown)
+
+
+def linked_row(match: re.Match[str]) -> str:
+    """A row of the table of commands; flags and keys are told by the command's own page."""
+    cells = re.split(r"(?<!\\)\|", match[0])[1:-1]
+    name = cells[0].strip()
+    if name == "command":
+        return "| command | syntax | summary |"
+    if name.startswith("-"):
+        return "|---|---|---|"
+    return f"| [{name}](reference/{name.lower()}.md) |{cells[1]}|{cells[4]}|"
 
 
 def part_of(file: str, name: str) -> str:
@@ -107,4 +124,5 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
         svg = (ROOT / "docs" / PurePosixPath(page.file.src_uri).parent / match[2]).read_text()
         return f'<figure class="picture" role="img" aria-label="{match[1]}">{svg[svg.index("<svg") :]}</figure>'
 
-    return PICTURE.sub(inlined, html)
+    # In the repository a | inside of a table's code needs a backslash, which Python-Markdown would show.
+    return PICTURE.sub(inlined, CODE.sub(lambda match: match[0].replace("\\|", "|"), html))

@@ -11,6 +11,7 @@ from pathlib import Path
 from redisai_py import locate
 
 from . import (
+    plots,
     scenarios_dags,
     scenarios_flows,
     scenarios_footprint,
@@ -40,6 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short runs: shows that all works, says little else")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE", help="default: bench.json")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the plots of docs/ there, unless --quick")
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="measure only this; may be repeated")
     parser.add_argument("--repetitions", type=int, help="default: 5, quick: 2")
     arguments = parser.parse_args()
@@ -67,6 +69,8 @@ def main() -> int:
     report.print_summary()
     report.write(arguments.json)
     print(f"{time.monotonic() - start:.0f} s; written: {arguments.json}")
+    if arguments.plots and not arguments.quick:
+        print("drawn:", ", ".join(plots.draw(arguments.json, arguments.plots)) or "nothing")
     return 1 if report.errors else 0
 
 
