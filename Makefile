@@ -18,7 +18,7 @@ SETUP := tests/tools/environment.py
 PIP   := $(PY) -m pip --disable-pip-version-check install --quiet
 TOOLS := $(abspath $(VENV)/bin)
 C_FILES = $(shell find module tests/consumer -name '*.[ch]')
-PYTHON_TREES = redisai_py backends tests examples docs
+PYTHON_TREES = redisai_py backends tests examples docs/_site docs/transcripts
 CMAKE_FLAGS = -G Ninja -DCMAKE_MAKE_PROGRAM=$(TOOLS)/ninja -DPython_EXECUTABLE=$(TOOLS)/python
 
 .DEFAULT_GOAL := help

@@ -24,7 +24,7 @@ FRAUD, SEARCH = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/flows.md").r
 SENTENCES = f"""
 import sys
 
-sys.path.append({str(ROOT / "tests")!r})
+sys.path.append({str(ROOT / "examples" / "sentence_search")!r})
 from sentence_encoder import tokenize
 """
 
