@@ -8,15 +8,16 @@ embedded interpreter only, before the first of them.
 from __future__ import annotations
 
 import sys
-from importlib.machinery import BuiltinImporter, ModuleSpec
-from typing import Any
+
+# importlib.machinery and typing have the same names, and cost milliseconds that every start of a server would pay.
+from _frozen_importlib import BuiltinImporter, ModuleSpec
 
 
 class LinkedModules:
     """A finder for built-in modules below ``redisai_py``."""
 
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         return BuiltinImporter.find_spec(name) if name.startswith("redisai_py.") else None
 
 
