@@ -50,8 +50,11 @@ from cython.cimports.libc.stdint import (
 from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.string import memchr, memcpy, strlen
 from cython.cimports.redis_api import (
+    REDISMODULE_NO_EXPIRE,
     REDISMODULE_OK,
     RedisModule_CloseKey,
+    RedisModule_GetExpire,
+    RedisModule_ModuleTypeReplaceValue,
     RedisModule_ModuleTypeSetValue,
     RedisModule_Realloc,
     RedisModule_Replicate,
@@ -63,6 +66,7 @@ from cython.cimports.redis_api import (
     RedisModule_ReplyWithLongLong,
     RedisModule_ReplyWithSimpleString,
     RedisModule_ReplyWithStringBuffer,
+    RedisModule_SetExpire,
     RedisModule_StringPtrLen,
     RedisModule_StringToDouble,
     RedisModule_WrongArity,
@@ -74,7 +78,7 @@ from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_intege
 from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, open_for_writing, reply_with_wrong_type
 from cython.cimports.redisai_py.eventloop.notifications import notify
 from cython.cimports.redisai_py.eventloop.replies import reply_with_pairs
-from cython.cimports.redisai_py.eventloop.strings import free_strings, new_dims
+from cython.cimports.redisai_py.eventloop.strings import dtype_string, free_strings, new_dims, word_blob
 
 BAD_SHAPE = cython.declare(cython.p_const_char, b"ERR invalid or negative value found in tensor shape")
 BAD_VALUE = cython.declare(cython.p_const_char, b"ERR invalid value")
@@ -321,26 +325,43 @@ def parse_strings(
 # ---- storing and replicating -----------------------------------------------------
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_tensor(key: cython.pointer(RedisModuleKey), tensor: cython.pointer(rai_tensor)) -> cython.bint:
+    """Makes the tensor the value of the opened key, which takes over the caller's reference; false when it cannot.
+
+    A tensor that is there already is exchanged inside the value: the same to everybody as a
+    deletion and a new value, without the work on Redis' tables.
+    """
+    former: cython.p_void = cython.NULL
+    if RedisModule_ModuleTypeReplaceValue(key, rai_types.tensor, tensor, cython.address(former)) != REDISMODULE_OK:
+        return RedisModule_ModuleTypeSetValue(key, rai_types.tensor, tensor) == REDISMODULE_OK
+    rai_tensor_release(cython.cast(cython.pointer(rai_tensor), former))
+    if RedisModule_GetExpire(key) != REDISMODULE_NO_EXPIRE:
+        RedisModule_SetExpire(key, REDISMODULE_NO_EXPIRE)
+    return True
+
+
 def store_tensor(key: cython.pointer(RedisModuleKey), tensor: cython.pointer(rai_tensor)) -> cython.void:
     """Makes the tensor the value of the opened key; the keyspace gets a reference of its own."""
-    RedisModule_ModuleTypeSetValue(key, rai_types.tensor, rai_tensor_retain(tensor))
+    set_tensor(key, rai_tensor_retain(tensor))
 
 
 def replicate_tensor(
     ctx: cython.pointer(RedisModuleCtx), name: cython.pointer(RedisModuleString), tensor: cython.pointer(rai_tensor)
 ) -> cython.void:
     """Propagates a stored output as ``AI.TENSORSET name dtype dim ... BLOB data``."""
-    dtype: cython.p_const_char = rai_dtype_name(tensor.dtype)
     dims: cython.pointer(cython.pointer(RedisModuleString)) = new_dims(tensor)
     RedisModule_Replicate(
         ctx,
         b"AI.TENSORSET",
-        b"scvcb",
+        b"ssvsb",
         name,
-        dtype,
+        dtype_string(tensor.dtype),
         dims,
         cython.cast(cython.size_t, tensor.ndim),
-        cython.cast(cython.p_const_char, b"BLOB"),
+        word_blob(),
         tensor.data,
         cython.cast(cython.size_t, tensor.byte_length),
     )
@@ -484,8 +505,7 @@ def tensorset(
     if tensor == cython.NULL:
         RedisModule_CloseKey(key)
         return RedisModule_ReplyWithError(ctx, error)
-    # The key takes over the only reference.
-    if RedisModule_ModuleTypeSetValue(key, rai_types.tensor, tensor) != REDISMODULE_OK:
+    if not set_tensor(key, tensor):
         rai_tensor_release(tensor)
         RedisModule_CloseKey(key)
         return RedisModule_ReplyWithError(ctx, b"ERR could not save tensor")
