@@ -153,14 +153,15 @@ static void finish(rai_dag *dag) {
     rai_jobs_complete(&run_of(dag)->owner, 1);
 }
 
-/* Takes what has not begun yet, and does not count any more, out of the queues.
- * The flag is for those that have not reached their queue: the cancellation may
- * come first. Called with the lock held. */
+/* Takes what has not begun yet, and does not count any more, out of the queues. Those
+ * that have not reached their queue get the flag only, and leave it when they come.
+ * Called with the lock held. */
 static void drop(rai_dag *dag, int32_t after, rai_cancelled why) {
     for (int32_t i = after + 1; i < dag->op_count; i++) {
         rai_dag_op *op = &dag->ops[i];
         if (!op->out || op->job->cancelled == RAI_ABANDONED || op->job->cancelled == (int32_t)why) continue;
         __atomic_store_n(&op->job->cancelled, why, __ATOMIC_RELEASE);
+        if (__atomic_load_n(&op->job->ready_us, __ATOMIC_ACQUIRE) == 0) continue;
         rai_queue_give_up(op->job);
         if (op->job->model->queue) rai_queue_cancel(op->job->model->queue, op->job->id);
     }

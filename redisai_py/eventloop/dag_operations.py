@@ -23,7 +23,8 @@ from cython.cimports.redisai_py.eventloop.dag_names import define_name, slot_of
 from cython.cimports.redisai_py.eventloop.execution import model_op
 from cython.cimports.redisai_py.eventloop.script_execution import script_op
 from cython.cimports.redisai_py.eventloop.strings import new_strings
-from cython.cimports.redisai_py.eventloop.tensors import parse_formats, parse_tensor
+from cython.cimports.redisai_py.eventloop.tensor_arguments import parse_tensor
+from cython.cimports.redisai_py.eventloop.tensors import parse_formats
 
 # What is being parsed (one thread, so one is enough).
 deprecated = cython.declare(cython.bint, False)
@@ -55,7 +56,7 @@ def parse_tensorset(
     tensor: cython.pointer(rai_tensor)
     if argc < 4:
         return b"wrong number of arguments for 'AI.TENSORSET' command"
-    tensor = parse_tensor(argv + 2, argc - 2, cython.address(error))
+    tensor = parse_tensor(cython.NULL, argv + 2, argc - 2, cython.address(error))
     if tensor != cython.NULL:
         define_name(argv[1], rai_dag_define(dag, -1, tensor))
     return error
