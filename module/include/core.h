@@ -408,8 +408,10 @@ struct rai_dag {
     void *run;          /* dag.c */
 };
 
-/* A job with an empty DAG that can hold so many operations. */
-rai_job *rai_dag_new(int32_t ops);
+/* A job with an empty DAG. */
+rai_job *rai_dag_new(void);
+/* Adds an operation of a rai_dag_op_kind; its position. */
+int32_t rai_dag_add(rai_dag *dag, int32_t kind);
 /* Adds a definition, with a reference that the DAG takes over, or NULL; its slot. */
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor);
 /* Adds a slot to the inputs of the operation that is being built. */
