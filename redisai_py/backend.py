@@ -155,7 +155,7 @@ class Session(Protocol):
         """
 
     # A session may also have ``execute_natively(requests, merged, run)``, which is then called
-    # instead: it hands the requests to ``redisai_py.worker.native.run_requests`` with the
+    # instead: it hands the requests to ``redisai_py.worker.runs.run_requests`` with the
     # address of a ``rai_runner`` (module/include/core.h).
 
     def close(self) -> None:

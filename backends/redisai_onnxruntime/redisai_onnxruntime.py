@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from redisai_py.backend import BFLOAT16, BackendError, Options, Outputs, Run, Source, as_array, parse_device
-from redisai_py.worker import native, onnx_runner
+from redisai_py.worker import onnx_runner, runs
 
 from . import protobuf
 from .memory import Memory, restate
@@ -174,7 +174,7 @@ class RunnerSession(Session):
         started = monotonic()
         stop = stop_of(run)
         inference = self._wide if run.alone else self._narrow  # held for as long as it runs
-        native.run_requests(requests, merged, inference.address, stop.address)
+        runs.run_requests(requests, merged, inference.address, stop.address)
         self._note(started, 1 if merged else len(requests), run)
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
@@ -184,7 +184,7 @@ class RunnerSession(Session):
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:
-                results.append([np.asarray(t) for t in native.run_arrays(tensors, inference.address, stop.address)])
+                results.append([np.asarray(t) for t in runs.run_arrays(tensors, inference.address, stop.address)])
             except Exception as error:
                 results.append(translate(error))
         self._note(started, len(requests), run)

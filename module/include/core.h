@@ -453,6 +453,14 @@ struct rai_runner {
     void *state;         /* run's own */
 };
 
+/* ---- batches (merging.c) -------------------------------------------------- */
+
+/* An input, which is no STRING, of all jobs, which fit together; NULL: no memory. */
+rai_tensor *rai_join_inputs(rai_job **jobs, int64_t count, int32_t input);
+/* Gives each job its rows of an output, which has the rows of all of them. 0: no memory. */
+int rai_divide_output(int32_t dtype, int32_t ndim, const int64_t *all_dims, const void *all, rai_job **jobs,
+                      int64_t count, int32_t output);
+
 /* Worker: runs the jobs, all of one model, each by itself or, merged, all as one
  * batch; each gets its outputs or an error. */
 void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged);

@@ -59,40 +59,6 @@ static void run_one(rai_runner *runner, void *stop, rai_job *job) {
 
 /* ---- batches ------------------------------------------------------------- */
 
-/* The same input of all jobs, one behind the other along the first dimension. */
-static rai_tensor *joined(rai_job **jobs, int64_t count, int32_t input, int64_t rows) {
-    const rai_tensor *first = jobs[0]->inputs[input];
-    int64_t dims[64];
-    if (first->ndim > 64) return NULL;
-    memcpy(dims, first->dims, (size_t)first->ndim * sizeof(*dims));
-    dims[0] = rows;
-    rai_tensor *all = rai_tensor_new(first->dtype, first->ndim, dims, 0, 0);
-    if (all == NULL) return NULL;
-    char *end = all->data;
-    for (int64_t i = 0; i < count; i++) {
-        const rai_tensor *part = jobs[i]->inputs[input];
-        memcpy(end, part->data, (size_t)part->byte_length);
-        end += part->byte_length;
-    }
-    return all;
-}
-
-/* Gives each job its rows of an output. 0: no memory. */
-static int divide(const rai_tensor *all, rai_job **jobs, int64_t count, int32_t output) {
-    int64_t dims[64], row_bytes = all->dims[0] ? all->byte_length / all->dims[0] : 0;
-    if (all->ndim > 64) return 0;
-    memcpy(dims, all->dims, (size_t)all->ndim * sizeof(*dims));
-    const char *data = all->data;
-    for (int64_t i = 0; i < count; i++) {
-        dims[0] = jobs[i]->inputs[0]->dims[0];
-        rai_tensor *part = jobs[i]->outputs[output] = rai_tensor_new(all->dtype, all->ndim, dims, 0, 0);
-        if (part == NULL) return 0;
-        memcpy(part->data, data, (size_t)part->byte_length);
-        data += dims[0] * row_bytes;
-    }
-    return 1;
-}
-
 /* The error of the whole batch, if any, is each job's. */
 static void run_merged(rai_runner *runner, void *stop, rai_job **jobs, int64_t count) {
     size_t tensors = (size_t)runner->input_count + (size_t)runner->output_count;
@@ -102,7 +68,7 @@ static void run_merged(rai_runner *runner, void *stop, rai_job **jobs, int64_t c
     int64_t rows = 0;
     for (int64_t i = 0; i < count; i++) rows += jobs[i]->inputs[0]->dims[0];
     for (int32_t i = 0; i < runner->input_count && !wrong; i++) {
-        inputs[i] = joined(jobs, count, i, rows);
+        inputs[i] = rai_join_inputs(jobs, count, i);
         if (inputs[i] == NULL) wrong = no_memory;
     }
     if (!wrong) wrong = error = runner->run(runner, stop, inputs, outputs);
@@ -110,7 +76,8 @@ static void run_merged(rai_runner *runner, void *stop, rai_job **jobs, int64_t c
         if (outputs[i]->ndim == 0 || outputs[i]->dims[0] != rows) wrong = wrong_batch_size;
     }
     for (int32_t i = 0; i < runner->output_count && !wrong; i++) {
-        if (!divide(outputs[i], jobs, count, i)) wrong = no_memory;
+        const rai_tensor *all = outputs[i];
+        if (!rai_divide_output(all->dtype, all->ndim, all->dims, all->data, jobs, count, i)) wrong = no_memory;
     }
     for (int64_t i = 0; i < count && wrong; i++) fail(jobs[i], wrong);
     for (size_t i = 0; i < tensors; i++) rai_tensor_release(inputs[i]);

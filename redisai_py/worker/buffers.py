@@ -51,8 +51,9 @@ FORMATS = cython.declare(
 
 @cython.cfunc
 @cython.inline
-def dtype_of_buffer(view: cython.pointer(Py_buffer)) -> cython.int:
-    """The dtype of a buffer's elements; -1 for one that has no counterpart."""
+@cython.exceptval(check=False)
+def dtype_of_format(view: cython.pointer(Py_buffer)) -> cython.int:
+    """The dtype that the format of a buffer's elements stands for; -1 for none."""
     size: cython.Py_ssize_t = view.itemsize
     code: cython.char = b"B"[0] if view.format == cython.NULL else view.format[0]
     if code == b"<"[0] or code == b"="[0] or code == b"@"[0]:
@@ -72,6 +73,12 @@ def dtype_of_buffer(view: cython.pointer(Py_buffer)) -> cython.int:
     if code == b"T"[0] and size == 2 and strstr(view.format, b"H:bfloat16:") != cython.NULL:
         return RAI_BFLOAT16
     return -1
+
+
+def dtype_of_buffer(view: cython.pointer(Py_buffer)) -> cython.int:
+    """The dtype of a buffer's elements; -1 for one that has no counterpart."""
+    dtype: cython.int = dtype_of_format(view)
+    return dtype if dtype >= 0 and rai_dtype_size(dtype) == view.itemsize else -1
 
 
 @cython.freelist(256)
@@ -156,11 +163,16 @@ def borrow_tensor(address: uintptr_t) -> Tensor:
     return wrap(cython.cast(cython.pointer(rai_tensor), address))
 
 
-def adopt_tensor(address: uintptr_t) -> Tensor:
+def adopt(tensor: cython.pointer(rai_tensor)) -> Tensor:
     """A C tensor, with a reference that the caller had."""
     wrapped: Tensor = Tensor.__new__(Tensor)
-    wrapped.tensor = cython.cast(cython.pointer(rai_tensor), address)
+    wrapped.tensor = tensor
     return wrapped
+
+
+def adopt_tensor(address: uintptr_t) -> Tensor:
+    """The same, for Python that is not compiled."""
+    return adopt(cython.cast(cython.pointer(rai_tensor), address))
 
 
 def zeros(dtype: str, shape: tuple) -> Tensor:
@@ -189,7 +201,7 @@ def tensor_of_buffer(source: object) -> cython.pointer(rai_tensor):
     tensor: cython.pointer(rai_tensor) = cython.NULL
     PyObject_GetBuffer(source, cython.address(view), PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
     dtype = dtype_of_buffer(cython.address(view))
-    if dtype >= 0 and rai_dtype_size(dtype) == view.itemsize:
+    if dtype >= 0:
         tensor = rai_tensor_new(dtype, view.ndim, cython.cast(cython.pointer(int64_t), view.shape), 0, False)
         if tensor != cython.NULL:
             memcpy(tensor.data, view.buf, view.len)

@@ -17,7 +17,7 @@ from . import native, watchdog
 from .batching import execute_merged
 from .scheduler import SHORT, Batch, Scheduler
 
-Request = Any  # native.Request: compiled, so mypy does not see it
+Request = Any  # request.Request: compiled, so mypy does not see it
 
 
 class Device:
@@ -115,15 +115,12 @@ class Device:
         native.begin_long_run(self.queue, True)
 
 
-def execute(batch: Batch[Request], run: Run) -> list[Any]:
-    """Runs a batch by the session's Python method; one result for each request."""
+def execute(batch: Batch[Request], run: Run) -> list[Any] | None:
+    """Runs a batch by the session's Python method; one result for each request, or None if they have theirs."""
     requests, model = batch.requests, batch.model
-    inputs = [request.inputs for request in requests]
-    results: list[Any]
     if batch.merged:
-        results = execute_merged(model.session, inputs, [request.rows for request in requests], run, model.backend)
-    else:
-        results = model.execute(inputs, run)
+        return execute_merged(model.session, requests, run, model.backend)
+    results: list[Any] = model.execute([request.inputs for request in requests], run)
     if len(results) != len(requests):
         raise BackendError(f"ERR the backend gave {len(results)} results for {len(requests)} requests")
     return results

@@ -8,11 +8,9 @@ except where it waits.
 
 import cython
 from cython.cimports.core import (
-    RAI_ABANDONED,
     RAI_JOB_DAG,
     RAI_JOB_RETUNE,
     RAI_TFLITE,
-    rai_call,
     rai_config,
     rai_control_queue,
     rai_job,
@@ -24,170 +22,30 @@ from cython.cimports.core import (
     rai_latency_add,
     rai_model,
     rai_model_loaded,
-    rai_names,
     rai_now_us,
     rai_queue,
     rai_queue_add_gil_wait,
     rai_queue_attentive,
     rai_queue_occupied,
     rai_queue_take,
-    rai_run_jobs,
-    rai_runner,
     rai_statistics_add,
     rai_tensor,
-    rai_tensor_release,
     rai_watchdog_arm,
 )
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
-from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import INT64_MAX, int64_t, uintptr_t
 from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.string import memcpy
-from cython.cimports.redis_api import RedisModule_Free
-from cython.cimports.redisai_py.worker.buffers import tensor_of, wrap
+from cython.cimports.redisai_py.worker.buffers import tensor_of
+from cython.cimports.redisai_py.worker.request import Request, make_request
 
-from redisai_py.backend import BackendError
 from redisai_py.worker.errors import error_text, forget_frames
 
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
 
 COUNT_OF_INPUTS = b"Number of keys given as INPUTS here does not match model definition"
 COUNT_OF_OUTPUTS = b"Number of keys given as OUTPUTS here does not match model definition"
-
-
-@cython.cfunc
-def signature_of(tensor: cython.pointer(rai_tensor)) -> tuple:
-    return tensor.dtype, tuple([tensor.dims[i] for i in range(1, tensor.ndim)])
-
-
-# ---- requests ---------------------------------------------------------------------
-
-
-@cython.cfunc
-def names_of(names: cython.pointer(rai_names)) -> list:
-    if names == cython.NULL:
-        return []
-    return [names.items[i].data[: names.items[i].length] for i in range(names.count)]
-
-
-@cython.final
-@cython.freelist(64)
-@cython.cclass
-class Call:
-    """The execution of a script's function, as its session gets it (``redisai_py.backend.Call``).
-
-    It belongs to a request, and may be used until that is answered.
-    """
-
-    call: cython.pointer(rai_call)
-    function = cython.declare(str, visibility="readonly")
-    inputs = cython.declare(list, visibility="readonly")
-    output_count = cython.declare(cython.int, visibility="readonly")
-
-    @property
-    def keys(self) -> list:
-        return names_of(self.call.keys)
-
-    @property
-    def args(self) -> list:
-        return names_of(self.call.args)
-
-    @property
-    def lists(self) -> list:
-        """How many of the last inputs belong to each list of LIST_INPUTS."""
-        return [self.call.list_lengths[i] for i in range(self.call.list_count)]
-
-    @property
-    def address(self) -> int:
-        """Of the C struct, for cffi."""
-        return cython.cast(uintptr_t, self.call)
-
-
-@cython.cfunc
-def name_of_function(call: cython.pointer(rai_call)) -> str:
-    return call.function.data[: call.function.length].decode("utf-8", "surrogateescape")
-
-
-@cython.cfunc
-def make_call(job: cython.pointer(rai_job), inputs: list) -> Call:
-    call: Call = Call.__new__(Call)
-    call.call = job.call
-    call.function = name_of_function(job.call)
-    call.inputs = inputs
-    call.output_count = job.output_count
-    return call
-
-
-@cython.final
-@cython.freelist(256)
-@cython.cclass
-class Request:
-    """One execution that a client waits for.
-
-    ``model`` is the loaded model (``redisai_py.worker.models.LoadedModel``),
-    ``inputs`` the stored tensors or, for a script, a ``Call``, ``rows`` the first dimension that all inputs
-    share (0: there is none), ``enqueued`` and ``deadline`` monotonic seconds
-    (deadline: infinity without TIMEOUT).
-    """
-
-    job: cython.pointer(rai_job)
-    known_signature: tuple
-    known_inputs: object
-    id = cython.declare(int64_t, visibility="readonly")
-    model = cython.declare(object, visibility="readonly")
-    rows = cython.declare(int64_t, visibility="readonly")
-    enqueued = cython.declare(cython.double, visibility="readonly")
-    deadline = cython.declare(cython.double, visibility="readonly")
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody wants the answer, and it should not begin; false once it is answered."""
-        return self.job != cython.NULL and self.job.cancelled != 0
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the client is gone, and the run should end; false once it is answered."""
-        return self.job != cython.NULL and self.job.cancelled == RAI_ABANDONED
-
-    @property
-    def inputs(self):
-        """The tensors, or the call; made when first asked for, which is never where a model runs without Python."""
-        if self.known_inputs is None:
-            tensors: list = [wrap(self.job.inputs[i]) for i in range(self.job.input_count)]
-            self.known_inputs = tensors if self.job.call == cython.NULL else make_call(self.job, tensors)
-        return self.known_inputs
-
-    def signature(self) -> tuple:
-        """What requests must have in common to run as one batch: dtypes and all dims but the first."""
-        if self.known_signature is None:
-            self.known_signature = tuple([signature_of(self.job.inputs[i]) for i in range(self.job.input_count)])
-        return self.known_signature
-
-
-@cython.cfunc
-def make_request(job: cython.pointer(rai_job)) -> Request:
-    request: Request = Request.__new__(Request)
-    tensor: cython.pointer(rai_tensor)
-    rows: int64_t = 0
-    i: cython.int
-    for i in range(job.input_count):
-        tensor = job.inputs[i]
-        if tensor.ndim == 0 or (i > 0 and tensor.dims[0] != rows):
-            rows = -1
-        elif rows >= 0:
-            rows = tensor.dims[0]
-    request.job = job
-    request.id = job.id
-    request.model = cython.cast(object, cython.cast(cython.pointer(PyObject), job.model.session))
-    if job.call != cython.NULL:
-        request.model = request.model.functions.get(name_of_function(job.call), request.model)
-    if job.urgent:
-        request.model = request.model.urgent
-    request.rows = rows if rows > 0 and not job.in_place else 0  # who waits in place does not wait for others
-    request.enqueued = job.enqueued_us * 1e-6
-    request.deadline = request.enqueued + job.timeout_ms * 1e-3 if job.timeout_ms > 0 else float("inf")
-    return request
 
 
 @cython.cfunc
@@ -405,60 +263,6 @@ def complete(requests: list) -> None:
             complete_jobs(jobs, count)
             count = 0
     complete_jobs(jobs, count)
-
-
-# ---- runners (module/src/runner.c) -----------------------------------------------------
-
-
-def run_requests(requests: list, merged: cython.bint, runner: uintptr_t, stop: uintptr_t) -> None:
-    """Runs requests of one model by its runner, without the GIL; what comes out of it is in their jobs.
-
-    ``runner`` and ``stop`` are addresses, the latter may be 0 (``rai_runner`` in core.h).
-    """
-    count: cython.int = len(requests)
-    i: cython.int
-    jobs: cython.pointer(cython.pointer(rai_job)) = cython.cast(
-        cython.pointer(cython.pointer(rai_job)), PyMem_Malloc(count * cython.sizeof(cython.p_void))
-    )
-    if jobs == cython.NULL:
-        raise MemoryError
-    for i in range(count):
-        jobs[i] = cython.cast(Request, requests[i]).job
-    with cython.nogil:
-        rai_run_jobs(
-            cython.cast(cython.pointer(rai_runner), runner), cython.cast(cython.p_void, stop), jobs, count, merged
-        )
-    PyMem_Free(jobs)
-
-
-def run_arrays(inputs: list, runner: uintptr_t, stop: uintptr_t) -> list:
-    """Runs a model once by its runner: a list of tensors or arrays in, a list of tensors out; raises BackendError."""
-    made: cython.pointer(rai_runner) = cython.cast(cython.pointer(rai_runner), runner)
-    tensors: cython.pointer(rai_tensor)[128]
-    error: cython.p_char = cython.NULL
-    input_count: cython.int = made.input_count
-    output_count: cython.int = made.output_count
-    i: cython.int
-    if len(inputs) != input_count:
-        raise BackendError(f"ERR Expected {input_count} inputs but got {len(inputs)}")
-    if input_count + output_count > 128:
-        raise BackendError("ERR too many inputs and outputs")
-    for i in range(input_count + output_count):
-        tensors[i] = cython.NULL
-    outputs: list = []
-    try:
-        for i in range(input_count):
-            tensors[i] = tensor_of(inputs[i])
-        with cython.nogil:
-            error = made.run(made, cython.cast(cython.p_void, stop), tensors, tensors + input_count)
-        if error != cython.NULL:
-            raise BackendError(cython.cast(bytes, error).decode(errors="replace"))
-        outputs = [wrap(tensors[input_count + i]) for i in range(output_count)]
-    finally:
-        RedisModule_Free(error)
-        for i in range(input_count + output_count):
-            rai_tensor_release(tensors[i])
-    return outputs
 
 
 # ---- sessions ------------------------------------------------------------------------
