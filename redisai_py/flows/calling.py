@@ -21,13 +21,15 @@ pool = ThreadPoolExecutor(THREADS, "ai-flow")
 
 
 class FlowExit(Exception):
-    """A function raised something that would have ended the thread, such as SystemExit."""
+    """A function raised what would have ended the thread, such as SystemExit, or what no future takes."""
 
 
 def contained(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Calls a function; an exception that is no Exception becomes one."""
+    """Calls a function; an exception that is no Exception becomes one, and StopIteration, which futures refuse."""
     try:
         return function(*arguments)
+    except StopIteration as error:
+        raise FlowExit(describe(error)) from error
     except Exception:
         raise
     except BaseException as error:
@@ -63,3 +65,18 @@ async def call(flow: Flow, rights: Rights, waited: bool, *arguments: Any) -> Any
         return result
     finally:
         lib.rai_flow_end(flow.record, failed)
+
+
+async def attempt(flow: Flow, rights: Rights, waited: bool, *arguments: Any) -> BaseException | None:
+    """Calls a function, in a task of its own; what it raised, or None.
+
+    So a function that cancels what it waits for, or itself, fails as with any other exception; the caller is
+    cancelled only by who means the caller.
+    """
+    task = asyncio.create_task(call(flow, rights, waited, *arguments))
+    await asyncio.wait([task])
+    try:
+        task.result()
+    except BaseException as error:
+        return error
+    return None

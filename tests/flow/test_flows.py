@@ -164,6 +164,7 @@ def test_files_that_fail_are_named_in_the_log_and_in_info(server: Server, wire: 
         "broken_at_load.py,state=failed",
         "broken_syntax.py,state=failed",
         "everything.py,state=loaded",
+        "failures.py,state=loaded",
         "gears_texts.py,state=loaded",
         "twice.py,state=failed",
     }
