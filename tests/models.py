@@ -317,3 +317,20 @@ def matrix_chain(size: int, count: int) -> bytes:
         previous = f"h{step}"
     nodes.append(helper.make_node("Identity", [previous], ["y"]))
     return build(nodes, [value("x", shape=["n", size])], [value("y")], [constant("w", weights)])
+
+
+@functools.cache
+def gram() -> bytes:
+    """y[n, n] = x[n, k] @ x[k, n]: what it takes depends on which of its dims is the long one."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "t"], ["y"]),
+    ]
+    return build(nodes, [value("x", shape=["n", "k"])], [value("y", shape=["n", "n"])])
+
+
+@functools.cache
+def positions() -> bytes:
+    """y[rank, n] (INT64) = where x is not zero: an empty tensor for zeros."""
+    node = helper.make_node("NonZero", ["x"], ["y"])
+    return build([node], [value("x")], [value("y", TensorProto.INT64)])

@@ -118,7 +118,7 @@ class Session:
     def __init__(self, backend: Backend, blob: bytes) -> None:
         self._memory = backend.memory
         self._options = backend.options
-        self._size = self.memory = len(blob)
+        self.memory = len(blob)
         self._lock = Lock()
         threads = backend.options.intra_op_parallelism
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
@@ -129,26 +129,34 @@ class Session:
         raise NotImplementedError
 
     def retune(self, blob: bytes) -> None:
-        """Creates the wide inference."""
-        self._wide = self.create(blob, CORES)
-        if self._size > SMALL:
-            self._narrow = self._wide
+        """Creates the wide inference. Runs go on meanwhile, and hold on to the inference that they use."""
+        if len(blob) > SMALL:
+            self._narrow = self._wide = self.create(blob, CORES)
+            return
+        self._memory.reserve(len(blob))
+        try:
+            self._wide = self.create(blob, CORES)
+        except Exception:
+            self._memory.release(len(blob))
+            raise
+        self.memory += len(blob)
 
     def close(self) -> None:
-        self._memory.release(self._size)
+        self._memory.release(self.memory)
 
-    def _note(self, started: float, requests: int, run: Run) -> None:
+    def _note(self, started: float, runs: int, run: Run) -> None:
         """Counts runs that are over, and asks for ``retune`` after HEAVY_RUNS heavy ones in a row.
 
         A single slow one may be the machine's fault.
         """
-        self._memory.count(0, 2 * len(self.outputs) * requests)
+        self._memory.count(0, 2 * len(self.outputs) * runs)
         if self._heavy_runs_to_go <= 0:
             return
-        seconds = (monotonic() - started) / requests
+        seconds = (monotonic() - started) / runs
         with self._lock:
-            self._heavy_runs_to_go = self._heavy_runs_to_go - 1 if seconds > HEAVY else HEAVY_RUNS
-            run.retune = self._heavy_runs_to_go == 0
+            if self._heavy_runs_to_go > 0:  # nobody else has brought it there meanwhile
+                self._heavy_runs_to_go = self._heavy_runs_to_go - 1 if seconds > HEAVY else HEAVY_RUNS
+                run.retune = self._heavy_runs_to_go == 0
 
 
 class RunnerSession(Session):
@@ -165,16 +173,18 @@ class RunnerSession(Session):
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> None:
         started = monotonic()
         stop = stop_of(run)
-        native.run_requests(requests, merged, (self._wide if run.alone else self._narrow).address, stop.address)
-        self._note(started, len(requests), run)
+        inference = self._wide if run.alone else self._narrow  # held for as long as it runs
+        native.run_requests(requests, merged, inference.address, stop.address)
+        self._note(started, 1 if merged else len(requests), run)
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         started = monotonic()
         stop = stop_of(run)
+        inference = self._narrow  # held for as long as it runs
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:
-                results.append([np.asarray(t) for t in native.run_arrays(tensors, self._narrow.address, stop.address)])
+                results.append([np.asarray(t) for t in native.run_arrays(tensors, inference.address, stop.address)])
             except Exception as error:
                 results.append(translate(error))
         self._note(started, len(requests), run)

@@ -123,15 +123,24 @@ typedef struct rai_queue rai_queue;
 typedef struct rai_dag rai_dag;
 typedef struct rai_runner rai_runner;
 
+/* dtypes and dims of the inputs of a run, where these are few. */
+typedef enum rai_few { RAI_FEW_INPUTS = 8, RAI_FEW_DIMS = 4 } rai_few;
+typedef struct rai_shapes {
+    int32_t count;
+    int32_t dtypes[RAI_FEW_INPUTS];
+    int32_t ndims[RAI_FEW_INPUTS];
+    int64_t dims[RAI_FEW_INPUTS][RAI_FEW_DIMS];
+} rai_shapes;
+
 /* What is known of a model's run time, by which it may be run on the event loop (runner.c). */
 typedef struct rai_pace {
-    rai_runner *at_once; /* takes less time than a worker costs; NULL: does not, as far as is known */
-    int64_t bytes;       /* of all inputs, up to which that has been seen */
-    int64_t average_ns;  /* of the runs on the event loop, which alone writes it */
-    int32_t failures;    /* times that it was too slow there */
-    int64_t seen;        /* runs on workers since it was last judged by them */
-    int64_t seen_ns;     /* that they took together */
-    int64_t seen_bytes;  /* of inputs, that each of them had at least */
+    rai_runner *at_once;    /* takes less time than a worker costs; NULL: does not, as far as is known */
+    rai_shapes known;       /* inputs for which that has been seen: up to these dims */
+    int64_t average_ns;     /* of the runs on the event loop, which alone writes it */
+    int32_t failures;       /* times that it was too slow there */
+    int64_t seen;           /* runs on workers since it was last judged by them */
+    int64_t seen_ns;        /* that they took together */
+    rai_shapes seen_shapes; /* of inputs, that each of them had at least */
 } rai_pace;
 
 typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
@@ -140,8 +149,9 @@ typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
  * and executed on tensors. A script's blob is its source, its inputs are the names
  * of its entry points, and it has no outputs and no batching.
  *
- * The event loop owns every field but session, which is a Python object that only
- * workers touch. Whoever drops the last reference frees it. */
+ * Workers write state, error, session_memory, pace, the names that a model itself
+ * states, and session, a Python object that only they touch; the event loop the other
+ * fields. Whoever drops the last reference frees it. */
 typedef struct rai_model {
     int32_t refcount;
     int32_t kind; /* rai_model_kind */
@@ -398,8 +408,10 @@ struct rai_dag {
     void *run;          /* dag.c */
 };
 
-/* A job with an empty DAG that can hold so many operations. */
-rai_job *rai_dag_new(int32_t ops);
+/* A job with an empty DAG. */
+rai_job *rai_dag_new(void);
+/* Adds an operation of a rai_dag_op_kind; its position. */
+int32_t rai_dag_add(rai_dag *dag, int32_t kind);
 /* Adds a definition, with a reference that the DAG takes over, or NULL; its slot. */
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor);
 /* Adds a slot to the inputs of the operation that is being built. */
@@ -433,7 +445,7 @@ struct rai_runner {
     /* Runs the model once, in any thread, several at a time, without the GIL: fills
      * the outputs, which are NULL before, with references for the caller, and returns
      * NULL; or returns an error's text, which the caller frees with RedisModule_Free.
-     * stop: what a worker's watchdog ends the run by, or NULL. Inputs are not STRING. */
+     * stop: what a worker's watchdog ends the run by, or NULL. */
     char *(*run)(rai_runner *runner, void *stop, rai_tensor **inputs, rai_tensor **outputs);
     int32_t input_count;
     int32_t output_count;

@@ -126,9 +126,16 @@ static int may(RedisModuleCtx *ctx, rai_call *call, RedisModuleString *key, int 
 
 /* ---- calls -------------------------------------------------------------- */
 
+static _Thread_local int holds_redis_lock;
+
+int rai_holds_redis_lock(void) {
+    return holds_redis_lock;
+}
+
 /* Takes Redis' lock. */
 static RedisModuleCtx *enter(rai_call *call) {
     RedisModule_ThreadSafeContextLock(rai_detached_context());
+    holds_redis_lock = 1;
     RedisModuleCtx *ctx = RedisModule_GetThreadSafeContext(NULL);
     RedisModule_SelectDb(ctx, call->database);
     return ctx;
@@ -137,6 +144,7 @@ static RedisModuleCtx *enter(rai_call *call) {
 /* Redis 6.2 replicates what was called when the context goes: before the lock does. */
 static void leave(RedisModuleCtx *ctx) {
     RedisModule_FreeThreadSafeContext(ctx);
+    holds_redis_lock = 0;
     RedisModule_ThreadSafeContextUnlock(rai_detached_context());
 }
 

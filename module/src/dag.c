@@ -23,17 +23,18 @@ typedef struct edge {
 } edge;
 
 /* What most DAGs need fits in here, and costs no allocations of its own. */
-enum { FEW = 16 };
+enum { FEW = 16, FEW_OPS = 8 };
 
 typedef struct run {
     pthread_mutex_t lock;
     rai_job *owner; /* the job that the client waits for */
     int32_t active; /* executions that were handed out and are not back */
     int32_t stopped;
-    int32_t slot_room, need_room, maker_room, input_room, edge_room;
+    int32_t op_room, slot_room, need_room, maker_room, input_room, edge_room;
     int32_t edge_count;
     edge *edges;
     int32_t *needs; /* of each slot, how many inputs, AI.TENSORGETs and PERSISTs still need its tensor */
+    rai_dag_op few_ops[FEW_OPS];
     rai_tensor *few_slots[FEW];
     int32_t few_needs[FEW], few_makers[FEW], few_inputs[FEW];
     edge few_edges[FEW];
@@ -55,29 +56,35 @@ static void free_grown(void *array, const void *few) {
     if (array != few) RedisModule_Free(array);
 }
 
-rai_job *rai_dag_new(int32_t ops) {
+rai_job *rai_dag_new(void) {
     struct {
         rai_dag dag;
         run state;
-        rai_dag_op ops[];
-    } *block = RedisModule_Alloc(sizeof(*block) + (size_t)ops * sizeof(rai_dag_op));
+    } *block = RedisModule_Alloc(sizeof(*block));
     rai_job *job = rai_job_new(RAI_JOB_DAG, NULL, 0, 0);
     rai_dag *dag = job->dag = &block->dag;
     run *state = &block->state;
     pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
-    memset(block->ops, 0, (size_t)ops * sizeof(*block->ops));
-    for (int32_t i = 0; i < ops; i++) block->ops[i].edge = -1;
-    *dag = (rai_dag){.op_count = ops, .failed = ops, .ops = block->ops, .run = state};
+    *dag = (rai_dag){.ops = state->few_ops, .run = state};
     dag->slots = state->few_slots;
     dag->makers = state->few_makers;
     dag->inputs = state->few_inputs;
     state->lock = unlocked;
     state->owner = job;
     state->active = state->stopped = state->edge_count = 0;
+    state->op_room = FEW_OPS;
     state->slot_room = state->need_room = state->maker_room = state->input_room = state->edge_room = FEW;
     state->edges = state->few_edges;
     state->needs = state->few_needs;
     return job;
+}
+
+int32_t rai_dag_add(rai_dag *dag, int32_t kind) {
+    run *state = run_of(dag);
+    dag->ops = grown(dag->ops, state->few_ops, dag->op_count, &state->op_room, sizeof(*dag->ops));
+    dag->ops[dag->op_count] = (rai_dag_op){.kind = kind, .input_at = dag->input_count, .edge = -1};
+    dag->failed = dag->op_count + 1;
+    return dag->op_count++;
 }
 
 int32_t rai_dag_define(rai_dag *dag, int32_t maker, rai_tensor *tensor) {
@@ -116,6 +123,7 @@ void rai_dag_free(rai_dag *dag) {
     }
     for (int32_t i = 0; i < dag->slot_count; i++) rai_tensor_release(dag->slots[i]);
     pthread_mutex_destroy(&state->lock);
+    free_grown(dag->ops, state->few_ops);
     free_grown(state->edges, state->few_edges);
     free_grown(state->needs, state->few_needs);
     free_grown(dag->slots, state->few_slots);
@@ -153,14 +161,15 @@ static void finish(rai_dag *dag) {
     rai_jobs_complete(&run_of(dag)->owner, 1);
 }
 
-/* Takes what has not begun yet, and does not count any more, out of the queues.
- * The flag is for those that have not reached their queue: the cancellation may
- * come first. Called with the lock held. */
+/* Takes what has not begun yet, and does not count any more, out of the queues. Those
+ * that have not reached their queue get the flag only, and leave it when they come.
+ * Called with the lock held. */
 static void drop(rai_dag *dag, int32_t after, rai_cancelled why) {
     for (int32_t i = after + 1; i < dag->op_count; i++) {
         rai_dag_op *op = &dag->ops[i];
         if (!op->out || op->job->cancelled == RAI_ABANDONED || op->job->cancelled == (int32_t)why) continue;
         __atomic_store_n(&op->job->cancelled, why, __ATOMIC_RELEASE);
+        if (__atomic_load_n(&op->job->ready_us, __ATOMIC_ACQUIRE) == 0) continue;
         rai_queue_give_up(op->job);
         if (op->job->model->queue) rai_queue_cancel(op->job->model->queue, op->job->id);
     }

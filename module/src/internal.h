@@ -56,6 +56,9 @@ rai_bytes rai_bytes_new(const char *data, size_t length); /* a copy, with a NUL 
 int rai_model_park(rai_model *model, rai_job *job);
 void rai_models_init(void);
 
+/* calls.c */
+int rai_holds_redis_lock(void); /* whether this worker runs a command of Redis */
+
 /* pause.c */
 void rai_pause_subscribe(RedisModuleCtx *ctx);
 int rai_pause_holds(rai_job *job); /* whether it keeps the job for now (worker) */

@@ -12,44 +12,8 @@
 
 #include "command_table.h"
 #include "commands.h"
+#include "compiled_modules.h"
 #include "internal.h"
-
-/* The compiled modules that are linked into this library. */
-#define COMPILED_MODULES(MODULE)        \
-    MODULE(eventloop, arguments)        \
-    MODULE(eventloop, strings)          \
-    MODULE(eventloop, keyspace)         \
-    MODULE(eventloop, effects)          \
-    MODULE(eventloop, notifications)    \
-    MODULE(eventloop, replies)          \
-    MODULE(eventloop, tensors)          \
-    MODULE(eventloop, storing)          \
-    MODULE(eventloop, models)           \
-    MODULE(eventloop, stored_models)    \
-    MODULE(eventloop, scripts)          \
-    MODULE(eventloop, execution)        \
-    MODULE(eventloop, script_execution) \
-    MODULE(eventloop, dag_names)        \
-    MODULE(eventloop, dag_header)       \
-    MODULE(eventloop, dag_operations)   \
-    MODULE(eventloop, dag_replies)      \
-    MODULE(eventloop, dags)             \
-    MODULE(eventloop, dag_texts)        \
-    MODULE(eventloop, flows)            \
-    MODULE(eventloop, parameters)       \
-    MODULE(eventloop, configuration)    \
-    MODULE(eventloop, load_figures)     \
-    MODULE(eventloop, information)      \
-    MODULE(eventloop, aliases)          \
-    MODULE(eventloop, tensor_type)      \
-    MODULE(eventloop, model_type)       \
-    MODULE(eventloop, script_type)      \
-    MODULE(worker, buffers)             \
-    MODULE(worker, native)              \
-    MODULE(worker, scheduler)           \
-    MODULE(worker, loop)                \
-    MODULE(worker, onnx_runner)         \
-    MODULE(worker, _core)
 
 #define DECLARE(package, name) PyMODINIT_FUNC PyInit_##name(void);
 COMPILED_MODULES(DECLARE)

@@ -178,13 +178,13 @@ static void release_later(RedisModuleCtx *ctx, void *job) {
 }
 
 /* Whoever drops the last reference must wait neither for Python nor for the system.
- * On the event loop the command at hand may still hold the blob's strings, whose
- * counts are not atomic: there the hand-over happens in a later turn. Where memory is
+ * A command at hand, on the event loop or called by a script, may still hold the blob's
+ * strings, whose counts are not atomic: then the hand-over happens in a later turn. Where memory is
  * above maxmemory Redis evicts until it sees enough freed, so the blob goes at once. So
  * it does on Redis' lazy-free thread, which is there for that, and which evictions wait for. */
 static void release_heavy_parts(rai_model *model) {
-    int on_event_loop = pthread_equal(pthread_self(), event_loop_thread);
-    if (on_event_loop ? RedisModule_GetUsedMemoryRatio() > 1 : in_free_method) {
+    int in_command = pthread_equal(pthread_self(), event_loop_thread) || rai_holds_redis_lock();
+    if (in_command ? RedisModule_GetUsedMemoryRatio() > 1 : in_free_method) {
         rai_blob_release(model->blob);
         model->blob = NULL;
         if (model->session == NULL) return;
@@ -192,7 +192,7 @@ static void release_heavy_parts(rai_model *model) {
     rai_job *job = rai_job_new(RAI_JOB_RELEASE, NULL, 0, 0);
     job->session = model->session;
     job->blob = model->blob;
-    if (on_event_loop) {
+    if (in_command) {
         RedisModule_CreateTimer(rai_detached_context(), 1, release_later, job);
     } else {
         release_elsewhere(job);

@@ -462,8 +462,9 @@ int64_t rai_queue_worker_limit(const rai_queue *queue) {
 void rai_queue_enter(rai_job *job) {
     if (job->enqueued_us == 0) job->enqueued_us = rai_now_us();
     /* An execution of a DAG had to wait for others first; the time is that of its own queue. */
-    job->ready_us = job->dag ? rai_now_us() : job->enqueued_us;
+    int64_t ready_us = job->dag ? rai_now_us() : job->enqueued_us;
     if (job->model->queue) __atomic_add_fetch(&job->model->queue->entered, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&job->ready_us, ready_us, __ATOMIC_RELEASE);
 }
 
 /* Whether the request was waiting, and is in the given phase from now on. */

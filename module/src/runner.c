@@ -5,9 +5,10 @@
  * block its client, wake a worker and come back is run where the command is parsed,
  * like any other command of some microseconds. Three things keep that from ever
  * holding up the server: the time of a run must follow from the shapes of its inputs
- * (the runner says so: no loops, no shapes computed from data), inputs of that size
- * must have been run on workers before, and a model whose runs turn out slower goes
- * back to the workers. */
+ * (the runner says so: no loops, no shapes computed from data), workers must have run
+ * it on inputs of which no dim was smaller (the bytes alone say little: x times its
+ * own transpose has one element or a million), and a model whose runs turn out slower
+ * goes back to the workers. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -30,12 +31,6 @@ static int64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static int64_t bytes_of_inputs(const rai_job *job) {
-    int64_t bytes = 0;
-    for (int32_t i = 0; i < job->input_count; i++) bytes += job->inputs[i]->byte_length;
-    return bytes;
 }
 
 static void fail(rai_job *job, const char *text) {
@@ -125,16 +120,75 @@ static void run_merged(rai_runner *runner, void *stop, rai_job **jobs, int64_t c
 
 /* ---- learning ------------------------------------------------------------- */
 
+/* Guards every pace but for average_ns. The event loop only tries to get it. */
 static pthread_mutex_t pace_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* 0: they are not few. */
+static int note_shapes(rai_shapes *shapes, const rai_job *job) {
+    if (job->input_count > RAI_FEW_INPUTS) return 0;
+    shapes->count = job->input_count;
+    for (int32_t i = 0; i < job->input_count; i++) {
+        const rai_tensor *input = job->inputs[i];
+        if (input->ndim > RAI_FEW_DIMS) return 0;
+        shapes->dtypes[i] = input->dtype;
+        shapes->ndims[i] = input->ndim;
+        memcpy(shapes->dims[i], input->dims, (size_t)input->ndim * sizeof(*input->dims));
+    }
+    return 1;
+}
+
+/* Whether the job's inputs have these dtypes and numbers of dims. */
+static int are_alike(const rai_shapes *shapes, const rai_job *job) {
+    if (job->input_count != shapes->count) return 0;
+    for (int32_t i = 0; i < shapes->count; i++) {
+        const rai_tensor *input = job->inputs[i];
+        if (input->dtype != shapes->dtypes[i] || input->ndim != shapes->ndims[i]) return 0;
+    }
+    return 1;
+}
+
+/* Whether no dim of the job's inputs is larger. */
+static int are_within(const rai_shapes *shapes, const rai_job *job) {
+    if (!are_alike(shapes, job)) return 0;
+    for (int32_t i = 0; i < shapes->count; i++) {
+        for (int32_t j = 0; j < shapes->ndims[i]; j++) {
+            if (job->inputs[i]->dims[j] > shapes->dims[i][j]) return 0;
+        }
+    }
+    return 1;
+}
+
+/* Makes each dim as small as the job's. 0: the shapes cannot be compared. */
+static int shrink_shapes(rai_shapes *shapes, const rai_job *job) {
+    if (!are_alike(shapes, job)) return 0;
+    for (int32_t i = 0; i < shapes->count; i++) {
+        for (int32_t j = 0; j < shapes->ndims[i]; j++) {
+            int64_t dim = job->inputs[i]->dims[j];
+            if (dim < shapes->dims[i][j]) shapes->dims[i][j] = dim;
+        }
+    }
+    return 1;
+}
 
 /* So many runs on workers are enough to judge by. */
 static void judge(rai_pace *pace, rai_runner *runner) {
     int short_enough = pace->seen_ns <= WORTH_A_TRY * pace->seen;
-    int larger = pace->at_once == NULL || pace->bytes < pace->seen_bytes;
     pace->seen = pace->seen_ns = 0;
-    if (!short_enough || !larger) return;
-    __atomic_store_n(&pace->bytes, pace->seen_bytes, __ATOMIC_RELAXED);
+    if (!short_enough) return;
+    pace->known = pace->seen_shapes;
     __atomic_store_n(&pace->at_once, runner, __ATOMIC_RELEASE);
+}
+
+/* A run on inputs that the event loop does not take yet. One that failed, or whose inputs
+ * cannot be compared with those before, begins anew. */
+static void see(rai_pace *pace, const rai_job *job, int64_t elapsed_ns) {
+    if (pace->at_once && are_within(&pace->known, job)) return;
+    if (pace->seen == 0 || job->error || !shrink_shapes(&pace->seen_shapes, job)) {
+        pace->seen = pace->seen_ns = 0;
+        if (job->error || !note_shapes(&pace->seen_shapes, job)) return;
+    }
+    pace->seen++;
+    pace->seen_ns += elapsed_ns < MOST_ON_WORKER ? elapsed_ns : MOST_ON_WORKER;
 }
 
 /* Notes that runs of these jobs on a worker, one after the other, took so long. */
@@ -143,13 +197,7 @@ static void learn(rai_runner *runner, rai_job **jobs, int64_t count, int64_t ela
     rai_pace *pace = &model->pace;
     if (!runner->predictable || model->batch_size > 0) return;
     pthread_mutex_lock(&pace_lock);
-    if (pace->seen == 0) pace->seen_bytes = INT64_MAX;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t bytes = jobs[i]->error ? 0 : bytes_of_inputs(jobs[i]);
-        if (bytes < pace->seen_bytes) pace->seen_bytes = bytes;
-    }
-    pace->seen += count;
-    pace->seen_ns += elapsed_ns < MOST_ON_WORKER * count ? elapsed_ns : MOST_ON_WORKER * count;
+    for (int64_t i = 0; i < count; i++) see(pace, jobs[i], elapsed_ns / count);
     if (pace->seen >= (int64_t)RUNS_BEFORE << pace->failures) judge(pace, runner);
     pthread_mutex_unlock(&pace_lock);
 }
@@ -158,9 +206,8 @@ static void learn(rai_runner *runner, rai_job **jobs, int64_t count, int64_t ela
 static void watch(rai_pace *pace, int64_t elapsed_ns) {
     int64_t counted = elapsed_ns < MOST_AT_ONCE ? elapsed_ns : MOST_AT_ONCE;
     pace->average_ns += (counted - pace->average_ns) / AVERAGE_OVER;
-    if (pace->average_ns <= AT_ONCE) return;
+    if (pace->average_ns <= AT_ONCE || pthread_mutex_trylock(&pace_lock) != 0) return;
     pace->average_ns = 0;
-    pthread_mutex_lock(&pace_lock);
     if ((int64_t)RUNS_BEFORE << pace->failures < MOST_RUNS_BEFORE) pace->failures++;
     pace->seen = pace->seen_ns = 0;
     __atomic_store_n(&pace->at_once, NULL, __ATOMIC_RELEASE);
@@ -188,10 +235,19 @@ void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count,
     learn(runner, jobs, count, now_ns() - started);
 }
 
+/* The runner for a job that is known to be short; NULL: it is not, or somebody notes something just now. */
+static rai_runner *runner_for(rai_pace *pace, const rai_job *job) {
+    if (__atomic_load_n(&pace->at_once, __ATOMIC_ACQUIRE) == NULL) return NULL;
+    if (pthread_mutex_trylock(&pace_lock) != 0) return NULL;
+    rai_runner *runner = pace->at_once && are_within(&pace->known, job) ? pace->at_once : NULL;
+    pthread_mutex_unlock(&pace_lock);
+    return runner;
+}
+
 int rai_run_at_once(rai_job *job) {
     rai_pace *pace = &job->model->pace;
-    rai_runner *runner = __atomic_load_n(&pace->at_once, __ATOMIC_ACQUIRE);
-    if (runner == NULL || bytes_of_inputs(job) > __atomic_load_n(&pace->bytes, __ATOMIC_RELAXED)) return 0;
+    rai_runner *runner = runner_for(pace, job);
+    if (runner == NULL) return 0;
     int64_t started = now_ns();
     if (!refuse(runner, job)) run_one(runner, NULL, job);
     int64_t elapsed = now_ns() - started;

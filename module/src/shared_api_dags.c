@@ -299,11 +299,10 @@ static rai_job *job_of(RAI_DAGRunOp *op) {
     return job;
 }
 
-static void build_op(rai_job *owner, int32_t position, RAI_DAGRunOp *op, table *known) {
+static void build_op(rai_job *owner, RAI_DAGRunOp *op, table *known) {
     rai_dag *dag = owner->dag;
+    int32_t position = rai_dag_add(dag, op->kind);
     rai_dag_op *built = &dag->ops[position];
-    built->kind = op->kind;
-    built->input_at = dag->input_count;
     for (size_t i = 0; i < op->inputs.count; i++) {
         rai_dag_need(dag, position, place_of(known, op->inputs.items[i])->slot);
     }
@@ -322,12 +321,12 @@ static void build_op(rai_job *owner, int32_t position, RAI_DAGRunOp *op, table *
 }
 
 static rai_job *build(RAI_DAGRunCtx *dag) {
-    rai_job *owner = rai_dag_new((int32_t)dag->op_count);
+    rai_job *owner = rai_dag_new();
     table known = new_table(dag);
     for (size_t i = 0; i < dag->loaded.count; i++) {
         define(&known, dag->loaded.items[i], rai_dag_define(owner->dag, -1, rai_tensor_retain(dag->tensors[i])));
     }
-    for (size_t i = 0; i < dag->op_count; i++) build_op(owner, (int32_t)i, dag->ops[i], &known);
+    for (size_t i = 0; i < dag->op_count; i++) build_op(owner, dag->ops[i], &known);
     RedisModule_Free(known.entries);
     return owner;
 }

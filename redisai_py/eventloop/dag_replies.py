@@ -48,6 +48,8 @@ def persist_tensors(
         store_tensor(key, dag.slots[dag.persist[i]])
         RedisModule_CloseKey(key)
         replicate_tensor(ctx, names[i], dag.slots[dag.persist[i]])
+    # Only now: another module may write to the next key when it hears of this one.
+    for i in range(dag.persist_count):
         notify(ctx, b"dagexecute", names[i])
     return True
 

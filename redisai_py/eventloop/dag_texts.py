@@ -19,7 +19,8 @@ from cython.cimports.redis_api import RedisModuleCtx, RedisModuleString
 from cython.cimports.redisai_py.eventloop.arguments import is_word
 from cython.cimports.redisai_py.eventloop.execution import model_op
 from cython.cimports.redisai_py.eventloop.script_execution import script_op
-from cython.cimports.redisai_py.eventloop.tensors import parse_formats, parse_tensor
+from cython.cimports.redisai_py.eventloop.tensor_arguments import parse_tensor
+from cython.cimports.redisai_py.eventloop.tensors import parse_formats
 
 
 @cython.cfunc
@@ -34,7 +35,7 @@ def parse_tensor_op(
         if argc < 4:
             parsed.error = b"wrong number of arguments for 'AI.TENSORSET' command"
         else:
-            parsed.tensor = parse_tensor(argv + 2, argc - 2, cython.address(parsed.error))
+            parsed.tensor = parse_tensor(cython.NULL, argv + 2, argc - 2, cython.address(parsed.error))
     elif argc < 2 or argc > 4:
         parsed.error = b"wrong number of arguments for 'AI.TENSORGET' command"
     else:

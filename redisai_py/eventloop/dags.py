@@ -114,7 +114,6 @@ def run_dag(
 ) -> cython.int:
     error: cython.p_const_char
     owner: cython.pointer(rai_job)
-    ops: int32_t = 0
     executions: int32_t = 0
     i: cython.int
     if RedisModule_IsKeysPositionRequest(ctx):
@@ -124,9 +123,7 @@ def run_dag(
         return reply_with_cannot_wait(ctx)
     if argc < (4 if deprecated else 6):
         return RedisModule_ReplyWithError(ctx, too_few)
-    for i in range(1, argc):
-        ops += is_separator(argv[i])
-    owner = rai_dag_new(ops)
+    owner = rai_dag_new()
     error = parse_dag(ctx, argv, argc, owner, deprecated, read_only)
     if error != cython.NULL:
         rai_job_free(owner)

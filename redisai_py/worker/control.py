@@ -168,6 +168,7 @@ def retune(job: Any) -> None:
     """Lets a session change itself; requests go on with the old form meanwhile, and for good if that fails."""
     loaded: Any = native.session_of(address(job.model))
     loaded.session.retune(join(job.model.blob))
+    job.model.session_memory = getattr(loaded.session, "memory", 0)
 
 
 def release(job: Any) -> None:

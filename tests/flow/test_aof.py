@@ -75,6 +75,21 @@ def test_a_restart_from_a_rewritten_file_and_what_followed(
         assert wire("EXISTS", "after") == 0
 
 
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_empty_outputs_come_back(redis_binary: RedisBinary, make_server: Servers, rewritten: bool) -> None:
+    server = make_server(binary=redis_binary, aof_use_rdb_preamble="no", **AOF)
+    with server.wire() as wire:
+        assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.positions()) == OK
+        put(wire, "x", np.zeros(2, np.float32))
+        assert wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y") == OK
+        if rewritten:
+            rewrite(wire)
+        digest = wire("DEBUG", "DIGEST")
+    with server.restart().wire() as wire:
+        assert wire("DEBUG", "DIGEST") == digest
+        assert as_dict(wire("AI.TENSORGET", "y"))["shape"] == [1, 0]
+
+
 def aof_files(server: Server) -> list[Path]:
     """One file before 7.0; since then a base, increments and a manifest in a folder."""
     return sorted(path for path in server.directory.rglob("*.aof*") if path.suffix != ".manifest")

@@ -54,7 +54,7 @@ def test_outputs_are_those_of_a_worker(wire: Wire) -> None:
 
 @pytest.mark.usefixtures("short")
 def test_an_error_is_that_of_a_worker(server: Server, wire: Wire) -> None:
-    put(wire, "wrong", np.zeros((1, 5), np.float32))
+    put(wire, "wrong", np.zeros((1, 3), np.float32))
     put(wire, "wrong_type", np.zeros((1, 1), np.float64))
     commands = [("AI.MODELEXECUTE", "m", "INPUTS", 1, key, "OUTPUTS", 1, "y") for key in ("wrong", "wrong_type")]
     here = [wire(*command) for command in commands]
@@ -91,7 +91,7 @@ def test_a_wrong_output_key_gets_one_reply(wire: Wire) -> None:
 @pytest.mark.usefixtures("short")
 def test_runs_are_counted(wire: Wire) -> None:
     assert wire("AI.INFO", "m", "RESETSTAT") == OK
-    put(wire, "wrong", np.zeros((1, 5), np.float32))
+    put(wire, "wrong", np.zeros((1, 3), np.float32))
     for _ in range(10):
         wire(*EXECUTE)
     wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "wrong", "OUTPUTS", 1, "y")
@@ -123,7 +123,7 @@ def test_a_dag_of_short_models_needs_no_worker(server: Server, wire: Wire) -> No
 
 @pytest.mark.usefixtures("short")
 def test_a_dag_reports_the_failure_of_a_short_model_as_any_other(wire: Wire) -> None:
-    first = "|> AI.TENSORSET a FLOAT 1 5 |> AI.MODELEXECUTE m INPUTS 1 a OUTPUTS 1 b"
+    first = "|> AI.TENSORSET a FLOAT 1 3 |> AI.MODELEXECUTE m INPUTS 1 a OUTPUTS 1 b"
     rest = "|> AI.TENSORSET c FLOAT 1 4 |> AI.MODELEXECUTE m INPUTS 1 c OUTPUTS 1 d |> AI.TENSORGET d META"
     reply = wire(*f"AI.DAGEXECUTE ROUTING m {first} {rest}".split())
     assert reply[0] == OK
@@ -153,6 +153,40 @@ def test_a_long_chain_of_short_models_is_not_run_in_one_go(server: Server, wire:
     reply = wire(*command.split())
     assert [float(text) for text in reply[-1]] == [0, 1, 2]
     assert cpu_of_workers(server) != before
+
+
+@pytest.mark.usefixtures("short")
+def test_an_input_of_as_many_bytes_but_another_shape_goes_to_a_worker(server: Server, wire: Wire) -> None:
+    assert wire("AI.MODELSTORE", "gram", "ONNX", "CPU", "BLOB", models.gram()) == OK
+    put(wire, "row", np.ones((1, 1024), np.float32))
+    command = ("AI.MODELEXECUTE", "gram", "INPUTS", 1, "row", "OUTPUTS", 1, "y")
+    wait_until(lambda: runs_at_once(server, wire, *command), 10, every=0)
+    put(wire, "column", np.ones((1024, 1), np.float32))
+    before = cpu_of_workers(server)
+    assert wire("AI.MODELEXECUTE", "gram", "INPUTS", 1, "column", "OUTPUTS", 1, "y") == OK
+    assert get(wire, "y").shape == (1024, 1024)
+    server.wait_for_rest()
+    assert cpu_of_workers(server) != before
+    wait_until(lambda: runs_at_once(server, wire, *command), 10, every=0)
+
+
+@pytest.mark.usefixtures("short")
+def test_smaller_inputs_are_short_too(server: Server, wire: Wire) -> None:
+    put(wire, "rows", np.ones((8, 4), np.float32))
+    rows = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "rows", "OUTPUTS", 1, "y")
+    wait_until(lambda: runs_at_once(server, wire, *rows), 10, every=0)
+    assert runs_at_once(server, wire, *EXECUTE)
+    assert runs_at_once(server, wire, *rows)
+
+
+@pytest.mark.usefixtures("short")
+def test_executions_that_a_failure_leaves_out_were_never_waiting(server: Server, wire: Wire) -> None:
+    first = "|> AI.TENSORSET a FLOAT 1 3 |> AI.MODELEXECUTE m INPUTS 1 a OUTPUTS 1 b"
+    rest = " ".join(f"|> AI.MODELEXECUTE m INPUTS 1 x OUTPUTS 1 b{n}" for n in range(4))
+    for _ in range(10):
+        reply = wire(*f"AI.DAGEXECUTE LOAD 1 x ROUTING m {first} {rest}".split())
+        assert isinstance(reply[1], Error)
+    assert server.info("ai")["ai_queue_CPU"].split(",")[0] == "waiting=0"
 
 
 def test_a_model_whose_time_depends_on_values_never_runs_there(server: Server, wire: Wire) -> None:

@@ -94,6 +94,21 @@ def test_a_rejected_model_is_not_replicated(wire: Wire, mirror: Callable[[], Wir
     assert after - offset < 200, "only keep-alives"
 
 
+def test_empty_outputs_are_replicated(wire: Wire, mirror: Callable[[], Wire]) -> None:
+    """Clients cannot set empty tensors, but models make them."""
+    assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.positions()) == OK
+    put(wire, "x", np.array([0, 3], np.float32))
+    put(wire, "zeros", np.zeros(2, np.float32))
+    for source in ("x", "zeros"):
+        assert wire("AI.MODELEXECUTE", "m", "INPUTS", 1, source, "OUTPUTS", 1, "y") == OK
+        assert_same_digest(wire, mirror)
+    assert as_dict(mirror()("AI.TENSORGET", "y"))["shape"] == [1, 0]
+    dag = "AI.DAGEXECUTE LOAD 1 zeros PERSIST 1 z ROUTING z |> AI.MODELEXECUTE m INPUTS 1 zeros OUTPUTS 1 z"
+    assert wire(*dag.split()) == [OK]
+    assert_same_digest(wire, mirror)
+    assert isinstance(wire("AI.TENSORSET", "y", "INT64", 1, 0, "BLOB", ""), Error)
+
+
 def test_outputs_are_replicated_as_tensors(replica: Server, wire: Wire, mirror: Callable[[], Wire]) -> None:
     assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.two_outputs()) == OK
     put(wire, "a", np.array([1, 2], np.float32))
