@@ -185,12 +185,12 @@ FOREVER = 1e15
 
 
 @functools.cache
-def spin_at_zero() -> bytes:
-    """y = x[n], after endless loop turns when x is all 0."""
+def spin_at_zero(turns: int = 10**15) -> bytes:
+    """y = x[n], after so many loop turns when x is all 0: by default until somebody terminates it."""
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
         helper.make_node("Equal", ["largest", "nothing"], ["is_zero"]),
-        helper.make_node("Where", ["is_zero", "endless", "zero"], ["turns"]),
+        helper.make_node("Where", ["is_zero", "many", "zero"], ["turns"]),
         helper.make_node("Loop", ["turns", "true", "zero"], ["counted"], body=_loop_body()),
         helper.make_node("Cast", ["counted"], ["offset"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["x", "offset"], ["y"]),
@@ -198,7 +198,7 @@ def spin_at_zero() -> bytes:
     initializers = [
         constant("true", np.array(True)),
         constant("zero", np.array(0, np.int64)),
-        constant("endless", np.array(10**15, np.int64)),
+        constant("many", np.array(turns, np.int64)),
         constant("nothing", np.array(0, np.float32)),
     ]
     return build(nodes, [value("x", shape=["n"])], [value("y", shape=["n"])], initializers)

@@ -289,7 +289,7 @@ typedef struct rai_call {
 rai_call *rai_call_new(RedisModuleCtx *ctx, const char *function, size_t length);
 /* From here on, the calls that this thread makes in the module's own context are not
  * trusted ones but have the rights and the database of this one; NULL: no more. */
-void rai_call_act_as(const rai_call *call);
+void rai_call_act_as(rai_call *call);
 /* The context of the module itself, without a client; used with Redis' lock only. */
 RedisModuleCtx *rai_detached_context(void);
 void rai_call_free(rai_call *call);
@@ -534,6 +534,8 @@ char *rai_call_redis(rai_call *call, int32_t argc, const char *const *argv, cons
 void rai_call_free_reply(char *reply);
 /* The model, or script, at a key, with a reference for the caller; NULL with the error. */
 rai_model *rai_call_find_model(rai_call *call, int32_t kind, const char *key, size_t length, const char **error);
+/* NULL, or why whoever this thread acts as must not use the model, or script, at a key (with Redis' lock). */
+const char *rai_call_refusal(int32_t kind, RedisModuleString *key);
 /* The tensors at some keys, with references for the caller: all, and 1, or none, and the error. */
 int rai_call_find_tensors(rai_call *call, int64_t count, const char *const *keys, const size_t *lengths,
                           rai_tensor **tensors, const char **error);

@@ -13,9 +13,9 @@
 static const char *const forbidden[] = {"SHUTDOWN", "DEBUG",  "MONITOR", "SYNC",   "PSYNC",
                                         "REPLCONF", "MODULE", "WAIT",    "WAITAOF"};
 
-static _Thread_local const rai_call *acting_as;
+static _Thread_local rai_call *acting_as;
 
-void rai_call_act_as(const rai_call *call) {
+void rai_call_act_as(rai_call *call) {
     acting_as = call;
 }
 
@@ -227,6 +227,20 @@ void rai_call_free_reply(char *reply) {
 
 static const char no_permission[] = "NOPERM this user has no permissions to access the key";
 
+/* NULL: the model, or script, at a key may be used. */
+static const char *refuse_model(RedisModuleCtx *ctx, rai_call *call, int32_t kind, RedisModuleString *key) {
+    if (may(ctx, call, key, REDISMODULE_CMD_KEY_ACCESS)) return NULL;
+    return kind == RAI_SCRIPT ? no_permission : "NOPERM this user has no permissions to access the model's key";
+}
+
+const char *rai_call_refusal(int32_t kind, RedisModuleString *key) {
+    if (acting_as == NULL) return NULL;
+    RedisModuleCtx *ctx = RedisModule_GetThreadSafeContext(NULL);
+    const char *error = refuse_model(ctx, acting_as, kind, key);
+    RedisModule_FreeThreadSafeContext(ctx);
+    return error;
+}
+
 /* Whether a key is served by this node; only a cluster has others. */
 static int is_here(RedisModuleCtx *ctx, RedisModuleString *key) {
     if (!(RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_CLUSTER)) return 1;
@@ -242,10 +256,9 @@ rai_model *rai_call_find_model(rai_call *call, int32_t kind, const char *key, si
     RedisModuleString *name = RedisModule_CreateString(ctx, key, length);
     RedisModuleKey *opened = NULL;
     rai_model *model = NULL;
-    *error = kind == RAI_SCRIPT ? "ERR script key is empty" : "ERR model key is empty";
-    if (!may(ctx, call, name, REDISMODULE_CMD_KEY_ACCESS)) {
-        *error = kind == RAI_SCRIPT ? no_permission : "NOPERM this user has no permissions to access the model's key";
-    } else if ((opened = RedisModule_OpenKey(ctx, name, REDISMODULE_READ)) != NULL) {
+    const char *refusal = refuse_model(ctx, call, kind, name);
+    *error = refusal ? refusal : kind == RAI_SCRIPT ? "ERR script key is empty" : "ERR model key is empty";
+    if (refusal == NULL && (opened = RedisModule_OpenKey(ctx, name, REDISMODULE_READ)) != NULL) {
         if (RedisModule_ModuleTypeGetType(opened) == (kind == RAI_SCRIPT ? rai_types.script : rai_types.model)) {
             model = rai_model_retain(RedisModule_ModuleTypeGetValue(opened));
         } else if (kind == RAI_MODEL && RedisModule_ModuleTypeGetType(opened) == rai_types.alias) {

@@ -463,7 +463,7 @@ static inline int RedisAI_Initialize(RedisModuleCtx *ctx) {
 # Flows use the functions through cffi; this comes in addition: a callback that puts
 # the finished run, with its number as private_data, among the messages of the flows;
 # starting several runs with that callback at once, so that their worker is woken once;
-# and DAGAddOpsFromString with Redis' lock, in a database, with a call's rights for scripts.
+# and DAGAddOpsFromString with Redis' lock, in a database, with a call's rights for keys and for scripts.
 FOR_FLOWS = """\
 void rai_flow_run_finished(RAI_OnFinishCtx *ctx, void *private_data);
 void rai_flow_run_models(RAI_ModelRunCtx **contexts, const int64_t *numbers, size_t count);

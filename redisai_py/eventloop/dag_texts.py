@@ -7,9 +7,12 @@ spec/llapi.md, section 5, and spec/dag.md, section 2.
 import cython
 from cython.cimports.command_handlers import rai_hooks
 from cython.cimports.core import (
+    RAI_MODEL,
     RAI_OP_EXECUTE,
     RAI_OP_TENSORGET,
     RAI_OP_TENSORSET,
+    RAI_SCRIPT,
+    rai_call_refusal,
     rai_parsed_op,
 )
 from cython.cimports.redis_api import RedisModuleCtx, RedisModuleString
@@ -44,6 +47,27 @@ def parse_tensor_op(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def parse_execution(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    parsed: cython.pointer(rai_parsed_op),
+) -> cython.void:
+    """AI.MODELEXECUTE or AI.SCRIPTEXECUTE. Rights come first: who must not use a key learns nothing about it."""
+    parsed.kind = RAI_OP_EXECUTE
+    if argc > 1:
+        parsed.error = rai_call_refusal(RAI_SCRIPT if parsed.is_script else RAI_MODEL, argv[1])
+    if parsed.error != cython.NULL:
+        return
+    if parsed.is_script:
+        parsed.job = script_op(ctx, argv, argc, False, parsed.names, cython.address(parsed.error))
+    else:
+        parsed.job = model_op(ctx, argv, argc, False, parsed.names, cython.address(parsed.error))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def parse_dag_op(
     ctx: cython.pointer(RedisModuleCtx),
     argv: cython.pointer(cython.pointer(RedisModuleString)),
@@ -58,12 +82,10 @@ def parse_dag_op(
         parsed.kind = RAI_OP_TENSORGET
         parse_tensor_op(argv, argc, parsed)
     elif argc > 0 and is_word(argv[0], b"AI.MODELEXECUTE"):
-        parsed.kind = RAI_OP_EXECUTE
-        parsed.job = model_op(ctx, argv, argc, False, parsed.names, cython.address(parsed.error))
+        parse_execution(ctx, argv, argc, parsed)
     elif argc > 0 and is_word(argv[0], b"AI.SCRIPTEXECUTE"):
-        parsed.kind = RAI_OP_EXECUTE
         parsed.is_script = True
-        parsed.job = script_op(ctx, argv, argc, False, parsed.names, cython.address(parsed.error))
+        parse_execution(ctx, argv, argc, parsed)
     elif argc > 0 and is_word(argv[0], b"AI.MODELRUN"):
         parsed.error = b"Deprecated AI.MODELRUN cannot be used in AI.DAGEXECUTE command"
     elif argc > 0 and is_word(argv[0], b"AI.SCRIPTRUN"):

@@ -157,7 +157,7 @@ def add_seconds(ctx: cython.pointer(RedisModuleInfoCtx), field: cython.p_const_c
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def add_backends(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
+def add_backend_versions(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void:
     queues: cython.longlong = 0
     threads: cython.longlong = rai_config().threads_per_queue
     RedisModule_InfoAddSection(ctx, b"backends_info")
@@ -263,7 +263,7 @@ def add_info(ctx: cython.pointer(RedisModuleInfoCtx), for_crash_report: cython.i
     RedisModule_InfoAddFieldLongLong(ctx, b"intra_op_parallelism", rai_config().intra_op_parallelism)
     RedisModule_InfoAddFieldLongLong(ctx, b"model_execution_timeout", rai_config().model_execution_timeout_ms)
     RedisModule_InfoAddFieldLongLong(ctx, b"backend_memory_limit", rai_config().backend_memory_limit_mb)
-    add_backends(ctx)
+    add_backend_versions(ctx)
     add_cpu(ctx)
     add_states(ctx, for_crash_report)
     add_load(ctx, for_crash_report)

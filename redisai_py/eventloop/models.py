@@ -37,6 +37,7 @@ from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_loose_
 from cython.cimports.redisai_py.eventloop.storing import is_trusted, store
 
 LONGEST_DEVICE = cython.declare(cython.size_t, 9)
+MOST_WARMUP_RUNS = cython.declare(int64_t, 1000)  # all other loads wait for them
 LONGEST_MODELSET_DEVICE = cython.declare(cython.size_t, 10)
 
 
@@ -122,6 +123,10 @@ def parse_numbers(model: cython.pointer(rai_model)) -> cython.p_const_char:
         return b"ERR MINBATCHTIMEOUT specified without MINBATCHSIZE"
     if not accept_number(b"WARMUP", cython.address(model.warmup)):
         return b"ERR Invalid argument for WARMUP"
+    if model.warmup > MOST_WARMUP_RUNS:
+        if not trusted:
+            return b"ERR Invalid argument for WARMUP, which must be at most 1000"
+        model.warmup = MOST_WARMUP_RUNS  # there was no such limit once
     if argv_at >= argv_end:
         return b"ERR Insufficient arguments, missing model BLOB"
     return cython.NULL

@@ -6,7 +6,7 @@ import re
 import traceback
 from pathlib import Path
 
-from redisai_py.worker.errors import error_text
+from redisai_py.worker.errors import error_text, text_of
 
 # RedisGears raises all errors of redisAI as an exception of this name.
 GearsError = type("error", (Exception,), {"__module__": "gears", "__doc__": "An error of redisAI, with its text."})
@@ -23,7 +23,7 @@ def is_own(directory: Path) -> None:
 
 def line_of(error: BaseException) -> str:
     """Where in a flow file an exception came from, as ``file.py, line 3, in name``; empty when nowhere."""
-    if isinstance(error, SyntaxError) and error.filename:
+    if isinstance(error, SyntaxError) and isinstance(error.filename, str):
         return f"{Path(error.filename).name}, line {error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if any(frame.filename.startswith(directory) for directory in _directories):
@@ -32,12 +32,20 @@ def line_of(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """One line: the text, with the exception's type unless that is of no interest, and the line."""
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    """One line: the text, with the exception's type unless that is of no interest, and the line. Does not raise."""
+    try:
+        text = text_and_line(error)
+    except BaseException:  # the exception's class may be anybody's
+        text = type(error).__name__
+    return " ".join(text.split())
+
+
+def text_and_line(error: BaseException) -> str:
+    text = str(error.msg or "") if isinstance(error, SyntaxError) else text_of(error)
     if type(error) is not Exception and not isinstance(error, GearsError):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     line = line_of(error)
-    return " ".join((text + (f" ({line})" if line else "")).split())
+    return text + (f" ({line})" if line else "")
 
 
 def reply_text(error: BaseException) -> bytes:

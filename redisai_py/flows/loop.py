@@ -81,7 +81,7 @@ class Flows:
             try:
                 self.handlers[message.kind](message)
             except Exception as error:
-                log("warning", f"flows: {type(error).__name__}: {error}")
+                log("warning", f"flows: {describe(error)}")
             lib.rai_flow_message_free(message)
             message = following
 
@@ -120,11 +120,11 @@ class Flows:
         del self.calls[job.id]
         error = GearsError("ERR the flow was cancelled") if task.cancelled() else task.exception()
         give(job, task.result() if error is None else error)
-        if error is not None:
-            forget_frames(error)
         if not self.answered:
             self.loop.call_soon(self.complete)
         self.answered.append(job)
+        if error is not None:
+            forget_frames(error)
 
     def complete(self) -> None:
         """Answers the clients of this turn together: the event loop is woken once."""
@@ -151,9 +151,8 @@ class Flows:
         """Handles one event after another."""
         while True:
             event = await queue.get()
-            try:
-                await calling.call(flow, of_operator(event.database), True, event)
-            except Exception as error:
+            error = await calling.attempt(flow, of_operator(event.database), True, event)
+            if error is not None:
                 log("warning", f"flow {flow.name} failed at {event.event} {event.key}: {describe(error)}")
                 forget_frames(error)
 
@@ -171,7 +170,7 @@ class Flows:
 def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What asyncio has to say about futures and tasks that nobody waits for."""
     error = context.get("exception")
-    log("warning", f"flows: {context['message']}" + (f": {type(error).__name__}: {error}" if error else ""))
+    log("warning", f"flows: {context['message']}" + (f": {describe(error)}" if error else ""))
 
 
 def serve() -> None:
@@ -188,4 +187,4 @@ def serve() -> None:
         try:
             loop.run_forever()
         except BaseException as error:  # a task of somebody's raised SystemExit
-            log("warning", f"flows: {type(error).__name__}: {error}")
+            log("warning", f"flows: {describe(error)}")

@@ -104,13 +104,9 @@ class Stream:
 
     async def call(self, entries: list[Entry]) -> None:
         """Calls the function; what it raises is logged, and ``retry`` decides whether it is called again."""
-        while True:
-            try:
-                await calling.call(self.flow, self.rights, False, entries)
-                return
-            except Exception as error:
-                log("warning", f"flow {self.flow.name} failed at {entries[0].key} {entries[0].id}: {describe(error)}")
-                forget_frames(error)
+        while (error := await calling.attempt(self.flow, self.rights, False, entries)) is not None:
+            log("warning", f"flow {self.flow.name} failed at {entries[0].key} {entries[0].id}: {describe(error)}")
+            forget_frames(error)
             if self.flow.retry is None:
                 return
             await asyncio.sleep(self.flow.retry)

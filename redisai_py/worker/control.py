@@ -61,11 +61,8 @@ def load_model(job: Any) -> None:
     """Creates the session of the job's model, unless its client is gone already."""
     model = job.model
     try:
-        if job.cancelled:
-            raise BackendError("ERR the client is gone")
-        if job.client == ffi.NULL and not job.in_place and model.refcount == 1:
-            raise BackendError("ERR the model was deleted")  # only the job still knows it
-        loaded = create(model)
+        check_wanted(job)
+        loaded = create(job)
     except BaseException as error:
         text = could_not_load(error) if isinstance(error, backends.BackendLoadError) else error_text(error)
         fail(job, text)
@@ -74,14 +71,23 @@ def load_model(job: Any) -> None:
         native.publish(address(model), loaded)
 
 
+def check_wanted(job: Any) -> None:
+    """Raises BackendError when nobody waits for the job's model any more."""
+    if job.cancelled:
+        raise BackendError("ERR the client is gone")
+    if job.client == ffi.NULL and not job.in_place and job.model.refcount == 1:
+        raise BackendError("ERR the model was deleted")  # only the job still knows it
+
+
 def could_not_load(error: backends.BackendLoadError) -> bytes:
     """RedisAI's text, and, when a framework is not installed, what to do about it."""
     return COULD_NOT_LOAD + (f": {error.remedy}".encode() if error.remedy else b"")
 
 
-def create(model: Any) -> LoadedModel:
-    """The loaded form of a C model or script."""
-    session = create_script(model) if model.kind == lib.RAI_SCRIPT else create_model(model)
+def create(job: Any) -> LoadedModel:
+    """The loaded form of a job's C model or script."""
+    model = job.model
+    session = create_script(model) if model.kind == lib.RAI_SCRIPT else create_model(job)
     model.session_memory = getattr(session, "memory", 0)
     settings = batching_of(model)
     loaded = LoadedModel(backends.NAMES[model.backend], session, *settings)
@@ -101,8 +107,9 @@ def batching_of(model: Any) -> tuple[int, int, float]:
     return model.batch_size, model.min_batch_size, model.min_batch_timeout_ms / 1000
 
 
-def create_model(model: Any) -> Any:
-    """A model's session; also fills in the names that the model itself states."""
+def create_model(job: Any) -> Any:
+    """The session of a job's model; also fills in the names that the model itself states."""
+    model = job.model
     name = backends.NAMES[model.backend]
     session = backends.get(name).load(
         Source(
@@ -114,7 +121,7 @@ def create_model(model: Any) -> Any:
         )
     )
     if model.warmup > 0:
-        warm_up(session, join(model.blob), model.warmup)
+        warm_up(session, join(model.blob), job, check_wanted)
     if name != "TF" or model.inputs.count == 0:
         set_names(model, list(session.inputs), list(session.outputs))
     return session

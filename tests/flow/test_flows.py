@@ -27,6 +27,9 @@ def add_all(first, rest: List[Tensor]):
         total = total + each
     return total
 
+def square(x):
+    return x * x
+
 def fail(x):
     raise RuntimeError("on purpose")
     return x
@@ -164,6 +167,7 @@ def test_files_that_fail_are_named_in_the_log_and_in_info(server: Server, wire: 
         "broken_at_load.py,state=failed",
         "broken_syntax.py,state=failed",
         "everything.py,state=loaded",
+        "failures.py,state=loaded",
         "gears_texts.py,state=loaded",
         "twice.py,state=failed",
     }
@@ -369,6 +373,32 @@ def test_scripts_that_a_flow_runs_have_the_rights_of_its_client(server: Server, 
         assert isinstance(reply, Error) and "NOPERM" in reply.text
         reply = flow(guest, "dag in words", "|> AI.TENSORSET x FLOAT 1 VALUES 1 |> AI.SCRIPTEXECUTE s note INPUTS 1 x")
         assert isinstance(reply, Error) and "NOPERM" in reply.text
+    wire("ACL", "DELUSER", "guest")
+
+
+def test_a_dag_in_words_needs_the_rights_to_just_the_keys_that_it_uses(server: Server, wire: Wire) -> None:
+    """Words end at spaces and nowhere else."""
+    for key in ("pub", "pub|>", "pub|>x", "pub\tx"):
+        assert wire("AI.MODELSTORE", key, "ONNX", "CPU", "BLOB", models.multiply()) == OK
+        assert wire("AI.SCRIPTSET", f"{key}:s", "CPU", "SOURCE", SOURCE) == OK
+    assert wire("ACL", "SETUSER", "guest", "on", ">pw", "~pub", "~pub:s", "+ai.flow") == OK
+    refused = "NOPERM this user has no permissions to access the "
+    with server.wire() as guest:
+        assert guest("AUTH", "guest", "pw") == OK
+
+        def run(operation: str) -> object:
+            words = f"|> AI.TENSORSET x FLOAT 1 VALUES 4 |> {operation} |> AI.TENSORGET y"
+            return flow(guest, "dag in words", words.encode())
+
+        for key in ("pub|>", "pub|>x", "pub\tx", "absent", "pub\N{NO-BREAK SPACE}"):
+            reply = run(f"AI.MODELEXECUTE {key} INPUTS 2 x x OUTPUTS 1 y")
+            assert isinstance(reply, Error) and reply.text.startswith(refused + "model's key ("), (key, reply)
+            reply = run(f"ai.scriptexecute {key}:s no_function INPUTS 1 x")
+            assert isinstance(reply, Error) and reply.text.startswith(refused + "key ("), (key, reply)
+        if server.binary.version >= (7, 0, 0):
+            for word in ("AI.MODELEXECUTE pub INPUTS 2 x x", "AI.SCRIPTEXECUTE pub:s square INPUTS 1 x"):
+                (output,) = map(array_of, run(f"{word} OUTPUTS 1 y"))  # type: ignore[call-overload]
+                assert output.tolist() == [16]
     wire("ACL", "DELUSER", "guest")
 
 

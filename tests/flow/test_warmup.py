@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 import models
 import tensorflow_models
 import torch_models
-from harness import OK, Error, Server, Wire, as_dict, put
+from harness import OK, Error, Server, Wire, as_dict, put, wait_until
+from harness.wire import encode
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,73 @@ def test_torch_models_do_not_declare_shapes(wire: Wire) -> None:
 def test_bad_numbers(wire: Wire, runs: str) -> None:
     reply = wire("AI.MODELSTORE", "m", "ONNX", "CPU", "WARMUP", runs, "BLOB", models.linear())
     assert reply == Error("ERR Invalid argument for WARMUP")
+
+
+def test_there_are_at_most_a_thousand_runs(wire: Wire) -> None:
+    for runs in (1001, 2**62):
+        refused = Error("ERR Invalid argument for WARMUP, which must be at most 1000")
+        assert store(wire, "ONNX", models.linear(), runs=runs) == refused
+    assert store(wire, "ONNX", models.linear(), runs=1000) == OK
+
+
+def slow() -> bytes:
+    """A run takes about 50 ms: a thousand of them take longer than any test waits."""
+    return models.spin_at_zero(int(models.turns_for(0.05)))
+
+
+def test_a_warm_up_that_takes_long_is_cut_short_and_that_is_no_error(server: Server, wire: Wire) -> None:
+    assert store(wire, "ONNX", slow(), runs=1000) == OK
+    assert "of 1000 runs: it takes too long" in server.log
+    wire("MULTI")
+    assert store(wire, "ONNX", slow(), runs=1000).text == "QUEUED"  # type: ignore[attr-defined]
+    assert wire("EXEC") == [OK]
+
+
+@pytest.fixture
+def patient(make_server: Callable[..., Server]) -> Server:
+    """A server that lets a run take longer than any test waits."""
+    return make_server("MODEL_EXECUTION_TIMEOUT", 600_000)
+
+
+@pytest.mark.parametrize("model", [slow, models.spin_at_zero])
+def test_a_warm_up_ends_when_its_client_is_gone(patient: Server, model: Callable[[], bytes]) -> None:
+    with patient.wire() as wire:
+        assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.linear()) == OK
+        for leave in ("close", "unblock"):
+            with patient.wire() as client:
+                identity = client("CLIENT", "ID")
+                client.send("AI.MODELSTORE", "m", "ONNX", "CPU", "WARMUP", 1000, "BLOB", model())
+                assert not client.has_reply(0.5)
+                if leave == "unblock":
+                    assert wire("CLIENT", "UNBLOCK", identity) == 1
+            assert wire("AI.MODELSTORE", "other", "ONNX", "CPU", "BLOB", models.linear()) == OK
+            put(wire, "x", np.ones((2, 4), np.float32))
+            assert wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y") == OK, "the old one"
+    assert "it takes too long" not in patient.log
+
+
+def write_aof(server: Server, *commands: tuple[str | int | bytes, ...]) -> None:
+    server.directory.mkdir(parents=True)
+    (server.directory / "appendonly.aof").write_bytes(b"".join(map(encode, [("SELECT", 0), *commands])))
+
+
+def test_more_runs_in_an_aof_than_are_taken_now(make_server: Callable[..., Server]) -> None:
+    server = make_server(start=False, appendonly="yes")
+    write_aof(server, ("AI.MODELSTORE", "m", "ONNX", "CPU", "WARMUP", 2**62, "BLOB", models.linear()))
+    with server.start().wire() as wire:
+        put(wire, "x", np.ones((2, 4), np.float32))
+        assert wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y") == OK
+        wait_until(lambda: not as_dict(wire("AI.INFO"))["Models loading"])
+
+
+def test_a_warm_up_in_the_background_ends_when_the_model_is_deleted(make_server: Callable[..., Server]) -> None:
+    server = make_server("MODEL_EXECUTION_TIMEOUT", 600_000, start=False, appendonly="yes")
+    stores = [("m", "ONNX", "CPU", "WARMUP", 1000, "BLOB", slow()), ("n", "ONNX", "CPU", "BLOB", models.linear())]
+    write_aof(server, *[("AI.MODELSTORE", *store) for store in stores])
+    with server.start().wire() as wire:
+        assert wire("AI.MODELDEL", "m") == OK
+        wait_until(lambda: as_dict(wire("AI.INFO"))["Models ready"] == 1)
+    assert "it takes too long" not in server.log
 
 
 def test_a_replica_and_an_aof_take_it(make_server: Callable[..., Server]) -> None:

@@ -14,7 +14,6 @@ from . import checks
 from .tensors import PyTensor
 
 NO_INPUT = "Given argument is not of type PyTensorType"
-NO_TENSOR = "Given argument is not of type PyTensor"
 
 
 def find(key: str, kind: int) -> Any:
