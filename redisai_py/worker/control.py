@@ -14,7 +14,7 @@ from . import backends, native
 from .calls import Redis
 from .core import address, ffi, lib, log, text
 from .core import settings as core_settings
-from .errors import error_text
+from .errors import error_text, text_of
 from .models import LoadedModel
 from .warmup import warm_up
 
@@ -40,7 +40,7 @@ def serve(queue: Any) -> None:
         try:
             handlers[job.kind](job)
         except BaseException as error:  # even a SystemExit of a framework must not end the worker
-            log("warning", f"job failed: {type(error).__name__}: {error}")
+            log("warning", f"job failed: {type(error).__name__}: {text_of(error)}")
             fail(job, error_text(error))
         lib.rai_jobs_complete(jobs, 1)
 
