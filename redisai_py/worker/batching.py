@@ -22,7 +22,8 @@ def execute_merged(session: Any, requests: list[Any], run: Run, backend: str) ->
     One result for each request, or None when each has its outputs already. As RedisAI has it,
     a scalar output of TF is nobody's, while it is an error of the others.
     """
-    merged = runs.join_inputs(requests)
+    # TensorFlow keeps the inputs of its last run until the next: arrays, then, and not tensors of ours.
+    merged = None if backend == "TF" else runs.join_inputs(requests)
     if merged is None:
         columns = zip(*(request.inputs for request in requests), strict=True)
         merged = [np.concatenate([as_array(tensor) for tensor in column]) for column in columns]
