@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -101,7 +102,7 @@ def translate(error: Exception) -> BackendError:
     return BackendError(restate(LIBRARY_PREFIX.sub("", str(error))))
 
 
-class Session:
+class Session(ABC):
     """A loaded model.
 
     INTRA_OP_PARALLELISM decides how many threads a run uses. When it is not given,
@@ -124,9 +125,9 @@ class Session:
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
         self._narrow = self._wide = self.create(blob, threads or 1)
 
+    @abstractmethod
     def create(self, blob: bytes, threads: int) -> Any:
         """What runs the model, with up to ``threads`` threads for each run."""
-        raise NotImplementedError
 
     def retune(self, blob: bytes) -> None:
         """Creates the wide inference. Runs go on meanwhile, and hold on to the inference that they use."""
