@@ -116,6 +116,8 @@ def test_one_that_leaves_does_not_disturb_its_batch(server: Server, wire: Wire, 
     with server.wire() as stays:
         start(server, victim, "slow", "y")
         start(server, stays, "fast", "z")
+        # Before the batch runs, the victim would only leave the other without company.
+        wait_until(lambda: server.info("ai")["ai_queue_CPU"].startswith("waiting=0,"))
         victim.close()
         assert stays.read() == OK
     assert wire("AI.TENSORGET", "z", "VALUES") == [2]
