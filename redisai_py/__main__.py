@@ -1,4 +1,4 @@
-"""``python -m redisai_py path`` and ``python -m redisai_py check``."""
+"""``python -m redisai_py path``, ``check`` and ``compile``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from . import __version__, locate
+from . import __version__, extension, locate
 
 
 def print_path() -> int:
@@ -34,6 +34,16 @@ def print_check() -> int:
     return 0 if complete else 1
 
 
+def compile_extension() -> int:
+    """Compiles what lets TORCH run without Python, and prints its path; exit status 1 when that is not possible."""
+    try:
+        print(extension.compile_interpreter())
+    except extension.CompileError as error:
+        print(f"redisai_py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def _redis_server() -> str:
     path = locate.find_redis_server()
     return f"{locate.redis_version(path)} ({path})"
@@ -56,10 +66,11 @@ def _row(name: str, look: Callable[[], str]) -> tuple[str, bool, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m redisai_py", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="path | check")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="path | check | compile")
     commands.add_parser("path", help="print the path of the built redisai.so")
     commands.add_parser("check", help="print the versions found of Redis, Python and every backend")
-    return print_path() if parser.parse_args().command == "path" else print_check()
+    commands.add_parser("compile", help="compile a faster TORCH backend for the installed PyTorch (needs a C++ compiler)")
+    return {"path": print_path, "check": print_check, "compile": compile_extension}[parser.parse_args().command]()
 
 
 if __name__ == "__main__":

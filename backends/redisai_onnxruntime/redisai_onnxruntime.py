@@ -171,12 +171,13 @@ class RunnerSession(Session):
         self.declared_inputs = inference.declared_inputs
         return inference
 
-    def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> None:
+    def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
         started = monotonic()
         stop = stop_of(run)
         inference = self._wide if run.alone else self._narrow  # held for as long as it runs
-        runs.run_requests(requests, merged, inference.address, stop.address)
+        done: bool = runs.run_requests(requests, merged, inference.address, stop.address)
         self._note(started, 1 if merged else len(requests), run)
+        return done
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         started = monotonic()

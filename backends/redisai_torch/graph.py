@@ -21,24 +21,32 @@ AUTOGRAD = frozenset({"aten::set_grad_enabled", "aten::grad", "aten::backward", 
 CALLS = frozenset({"prim::CallMethod", "prim::CallFunction"})  # what cannot be inlined: its callee is not known
 
 
+# Operators that do more than compute, or hand their work to other threads.
+SIDE_EFFECTS = frozenset({"prim::Print", "prim::fork", "aten::wait", "prim::awaitable"})
+UNKNOWN = frozenset({"?"})
+
+
 class Effects(NamedTuple):
-    """What runs of a method need."""
+    """What runs of a method, or of a function, need."""
 
     writes_inputs: bool
     """An in-place operator may reach an input: inputs have to be copied."""
     has_state: bool
     """Runs may change the module: one at a time, and results have to be copied before the next."""
     uses_autograd: bool
+    has_side_effects: bool
+    """What a run did is seen elsewhere, or may be: a failed one must not be repeated."""
+    operators: frozenset[str]
 
 
 def effects(module: Any) -> Effects:
     """The effects of ``forward``; what cannot be analysed counts as everything, and what is not there as nothing."""
     if not module._c._has_method("forward"):
-        return Effects(False, False, False)
+        return Effects(False, False, False, False, UNKNOWN)
     try:
         return analyse(module)
     except (RuntimeError, AttributeError):
-        return Effects(True, True, True)
+        return Effects(True, True, True, True, UNKNOWN)
 
 
 def analyse(module: Any) -> Effects:
@@ -56,7 +64,18 @@ def analyse(module: Any) -> Effects:
         writes_inputs=any(map(aliases.has_writers, inputs)) or (loops and any(map(is_write, found))),
         has_state=opaque or any(changes_state(node, aliases) for node in found),
         uses_autograd=opaque or not kinds.isdisjoint(AUTOGRAD),
+        has_side_effects=opaque or any(map(has_side_effect, kinds)),
+        operators=operators(graph),
     )
+
+
+def has_side_effect(kind: str) -> bool:
+    """Whether an operator has effects besides its result, or belongs to somebody of whom that is not known."""
+    return kind in SIDE_EFFECTS or not kind.startswith(("aten::", "prim::"))
+
+
+def operators(graph: Any) -> frozenset[str]:
+    return frozenset(node.kind() for node in nodes(graph))
 
 
 def nodes(block: Any) -> Iterator[Any]:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from redisai_py.backend import BackendError, Options, Outputs, Redis, Run, ScriptSource, Source, parse_device
+from redisai_py.worker import runs
 
-from . import archive
+from . import archive, native
 from .each import each_of_module
 from .graph import Effects, effects, refuse_file_operators
 from .scripts import Environment, ScriptSession
@@ -28,6 +29,7 @@ class Backend:
         self.version = torch.__version__
         self.options = options
         self.wide = Wide()
+        self.interpreter = find_interpreter(options)
         self._environment: Environment | None = None  # of scripts
         torch.set_num_threads(options.intra_op_parallelism or 1)  # loading is no reason for a pool either
 
@@ -46,7 +48,9 @@ class Backend:
         device = find_device(source.device)
         if self._environment is None:
             self._environment = Environment(redis)
-        return ScriptSession(source, device, self._environment, self.options.intra_op_parallelism)
+        return ScriptSession(
+            source, device, self._environment, self.options.intra_op_parallelism, self.interpreter
+        )
 
     def set_inter_op_threads(self) -> None:
         """Applies INTER_OP_PARALLELISM, which PyTorch has once for the process, and takes only before it is used."""
@@ -57,6 +61,15 @@ class Backend:
             torch.set_num_interop_threads(wanted)
         except RuntimeError:
             raise BackendError("Cannot set number of inter-op threads after parallel work has started") from None
+
+
+def find_interpreter(options: Options) -> Any:
+    """The compiled interpreter, or None."""
+    try:
+        return native.load_interpreter()
+    except ImportError as error:
+        options.log("warning", f"TorchScript runs through PyTorch's Python package: {error}")
+        return None
 
 
 def load_module(blob: bytes, device: torch.device) -> Any:
@@ -98,10 +111,16 @@ class Session:
             self._to_input = self._to_device
         elif found.writes_inputs:
             self._to_input = to_clone
+        self._runner: Any = None
+        self.execute_natively = None
+        if backend.interpreter is not None and native.may_be_native(found, device):
+            counts = len(self.inputs), self._output_count
+            self._runner = native.runner_of_method(backend.interpreter, module, counts, found)
+            self.execute_natively = self._execute_natively
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         thread = thread_of(run, self._intra_op)
-        wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
+        wide = self._goes_wide(run)
         started = monotonic()
         if wide:
             results = self._wide.run(partial(self._execute, requests, torch.inference_mode()))
@@ -109,6 +128,19 @@ class Session:
             results = self._execute(requests, thread.inference_mode)
         self._learn((monotonic() - started) / len(requests), wide)
         return results
+
+    def _execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
+        thread_of(run, self._intra_op)
+        wide = self._goes_wide(run)
+        work = partial(runs.run_requests, requests, merged, self._runner.address, 0)
+        started = monotonic()
+        done: bool = self._wide.run(work) if wide else work()
+        if done:
+            self._learn((monotonic() - started) / (1 if merged else len(requests)), wide)
+        return done
+
+    def _goes_wide(self, run: Run) -> bool:
+        return run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
 
     def _learn(self, seconds: float, wide: bool) -> None:
         """Decides by its run time whether a model is worth several threads, and whether it gains by them."""

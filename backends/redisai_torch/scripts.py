@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from types import ModuleType
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 import torch
 
 from redisai_py.backend import BackendError, Call, Outputs, Redis, Reply, Run, ScriptSource
+from redisai_py.worker import runs
 
 from .each import each_of_function
-from .graph import AUTOGRAD, check_graph, nodes
+from .graph import AUTOGRAD, Effects, check_graph, has_side_effect, nodes, operators
+from .native import may_be_native, runner_of_function
 from .tensors import to_array, to_arrays, to_clone, to_torch
 from .threads import Thread, thread_of
 
@@ -205,20 +208,17 @@ class Function:
 
     def __init__(self, compiled: Any, is_entry_point: bool) -> None:
         check_graph(compiled.inlined_graph)
-        operators = list(nodes(compiled.inlined_graph))
         self.name = compiled.name
         self.compiled = compiled
-        self.writes_tensors = any(WRITES_TENSOR.search(node.schema()) for node in operators)
-        self.uses_autograd = any(node.kind() in AUTOGRAD for node in operators)
-        has_effects = any(node.kind().startswith(("redisai_py::", "prim::Print")) for node in operators)
-        self.each = None if has_effects or is_entry_point else each_of_function(compiled)
-        self._is_entry_point = is_entry_point
+        self.effects = effects_of_function(compiled)
+        self.each = None if self.effects.has_side_effects or is_entry_point else each_of_function(compiled)
+        self.is_entry_point = is_entry_point
         self._parameters = [str(argument.type) for argument in compiled.schema.arguments]
         self._takes_tensors = all(kind == "Tensor" for kind in self._parameters)
 
     def arguments(self, call: Call, inputs: list[torch.Tensor]) -> list[Any]:
         """The arguments for a call; raises BackendError."""
-        if self._is_entry_point:
+        if self.is_entry_point:
             return [inputs, call.keys, call.args]
         lists = call.lists
         singles = len(inputs) - sum(lists)
@@ -265,6 +265,20 @@ class Function:
         return arguments
 
 
+def effects_of_function(compiled: Any) -> Effects:
+    """What the calls of a function need; a write to any tensor counts as one to an input."""
+    found = list(nodes(compiled.inlined_graph))
+    graph = compiled.inlined_graph.copy()
+    torch._C._jit_pass_constant_propagation(graph)
+    return Effects(
+        writes_inputs=any(WRITES_TENSOR.search(node.schema()) for node in found),
+        has_state=False,
+        uses_autograd=any(node.kind() in AUTOGRAD for node in found),
+        has_side_effects=any(has_side_effect(node.kind()) for node in found),
+        operators=operators(graph),
+    )
+
+
 SIGNATURE = ["List[Tensor]", "List[str]", "List[str]"]
 
 
@@ -301,8 +315,17 @@ class ScriptSession:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
 
-    def __init__(self, source: ScriptSource, device: torch.device, environment: Environment, intra_op: int) -> None:
+    def __init__(
+        self, source: ScriptSource, device: torch.device, environment: Environment, intra_op: int, interpreter: Any
+    ) -> None:
+        """``interpreter`` is the compiled one, or None."""
         self.functions = compile_script(source, environment)
+        self._runners: dict[str, Any] = {}
+        for name, function in self.functions.items():
+            if interpreter is not None and may_be_native(function.effects, device):
+                self._runners[name] = runner_of_function(
+                    interpreter, function.compiled, function.is_entry_point, function.effects
+                )
         self._device = None if device.type == "cpu" else device
         self._caller = environment.caller
         self._intra_op = intra_op
@@ -327,6 +350,16 @@ class ScriptSession:
         caller.call = None
         return results
 
+    def natively(self, function: str) -> Any:
+        """``execute_natively`` for requests of this function; None: it has to be run by ``execute``."""
+        runner = self._runners.get(function)
+        return None if runner is None else partial(self._execute_natively, runner)
+
+    def _execute_natively(self, runner: Any, requests: list[Any], merged: bool, run: Run) -> bool:
+        thread_of(run, self._intra_op)
+        done: bool = runs.run_requests(requests, merged, runner.address, 0)
+        return done
+
     def close(self) -> None:
         pass
 
@@ -348,12 +381,12 @@ class ScriptSession:
             return function.each.run(inputs, self._to_input(function))
 
     def _mode(self, function: Function, thread: Thread) -> Any:
-        return NOTHING if function.uses_autograd else thread.inference_mode
+        return NOTHING if function.effects.uses_autograd else thread.inference_mode
 
     def _to_input(self, function: Function) -> Callable[[Any], torch.Tensor]:
         if self._device is not None:
             return self._to_device
-        return to_clone if function.writes_tensors else to_torch
+        return to_clone if function.effects.writes_inputs else to_torch
 
     def _to_device(self, tensor: Any) -> torch.Tensor:
         return to_torch(tensor).to(self._device)

@@ -49,6 +49,9 @@ typedef struct rai_tensor {
 int32_t rai_dtype_from_name(const char *name, size_t length); /* -1: unknown */
 const char *rai_dtype_name(int32_t dtype);
 int64_t rai_dtype_size(int32_t dtype); /* bytes per element; STRING 1 */
+/* DLPack's type code, which with the bits of an element tells the dtype; STRING has one of RedisAI's own. */
+int32_t rai_dtype_code(int32_t dtype);
+int32_t rai_dtype_of_code(uint64_t code, uint64_t bits); /* -1: unknown */
 /* Product of dims, each >= 0; -1 when it, or the bytes, overflow. */
 int64_t rai_tensor_count(int32_t dtype, int32_t ndim, const int64_t *dims);
 /* A tensor with uninitialised (zeroed: all zero bytes) data, one reference;
@@ -132,24 +135,13 @@ typedef struct rai_shapes {
     int64_t dims[RAI_FEW_INPUTS][RAI_FEW_DIMS];
 } rai_shapes;
 
-/* What is known of a model's run time, by which it may be run on the event loop (runner.c). */
-typedef struct rai_pace {
-    rai_runner *at_once;    /* takes less time than a worker costs; NULL: does not, as far as is known */
-    rai_shapes known;       /* inputs for which that has been seen: up to these dims */
-    int64_t average_ns;     /* of the runs on the event loop, which alone writes it */
-    int32_t failures;       /* times that it was too slow there */
-    int64_t seen;           /* runs on workers since it was last judged by them */
-    int64_t seen_ns;        /* that they took together */
-    rai_shapes seen_shapes; /* of inputs, that each of them had at least */
-} rai_pace;
-
 typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
 
 /* A model value, or a script's: both are stored, loaded by a backend on a worker,
  * and executed on tensors. A script's blob is its source, its inputs are the names
  * of its entry points, and it has no outputs and no batching.
  *
- * Workers write state, error, session_memory, pace, the names that a model itself
+ * Workers write state, error, session_memory, at_once, the names that a model itself
  * states, and session, a Python object that only they touch; the event loop the other
  * fields. Whoever drops the last reference frees it. */
 typedef struct rai_model {
@@ -171,7 +163,7 @@ typedef struct rai_model {
     int64_t session_memory; /* bytes of the session, as far as its framework tells; 0: unknown */
     rai_statistics statistics;
     rai_latency *latency;
-    rai_pace pace;
+    rai_runner *at_once; /* those whose runs are known to be short (runner.c) */
     void *session;
     char *error;
     rai_job *waiting;       /* executions that wait for state to leave LOADING */
@@ -440,17 +432,40 @@ typedef struct rai_parsed_op {
 
 /* ---- runners: models that need no Python to run (runner.c) ---------------- */
 
-/* What a session may have besides its Python methods. It lives as long as the session. */
-struct rai_runner {
-    /* Runs the model once, in any thread, several at a time, without the GIL: fills
-     * the outputs, which are NULL before, with references for the caller, and returns
-     * NULL; or returns an error's text, which the caller frees with RedisModule_Free.
-     * stop: what a worker's watchdog ends the run by, or NULL. */
-    char *(*run)(rai_runner *runner, void *stop, rai_tensor **inputs, rai_tensor **outputs);
+/* What is known of a runner's run time, by which it may run on the event loop. */
+typedef struct rai_pace {
+    int32_t is_short;       /* its runs take less time than a worker costs, as far as is known */
+    rai_shapes known;       /* inputs for which that has been seen: up to these dims */
+    int64_t average_ns;     /* of the runs on the event loop, which alone writes it */
+    int32_t failures;       /* times that it was too slow there */
+    int64_t seen;           /* runs on workers since it was last judged by them */
+    int64_t seen_ns;        /* that they took together */
+    rai_shapes seen_shapes; /* of inputs, that each of them had at least */
+} rai_pace;
+
+/* One run: the outputs are NULL before, and then the caller's references; or there is
+ * an error's text, to be freed with RedisModule_Free. */
+typedef struct rai_run {
     int32_t input_count;
     int32_t output_count;
-    int32_t predictable; /* the run time follows from the shapes of the inputs */
-    void *state;         /* run's own */
+    rai_tensor **inputs;
+    rai_tensor **outputs;
+    char *error;
+} rai_run;
+
+/* What a session may have besides its Python methods. It lives as long as the session. */
+struct rai_runner {
+    /* Runs the model once, in any thread, several at a time, without the GIL. stop: what
+     * a worker's watchdog ends the run by, or NULL. 0: it declines, and the session is to
+     * do this run by its Python method, from the beginning. */
+    int (*run)(rai_runner *runner, void *stop, rai_run *run);
+    const char *function; /* of a script; NULL: it is a model's */
+    int32_t input_count;  /* -1: any number */
+    int32_t output_count; /* the same */
+    int32_t predictable;  /* the run time follows from the shapes of the inputs */
+    void *state;          /* run's own */
+    rai_pace pace;        /* runner.c */
+    rai_runner *next;     /* the same: of those of its model whose runs are short */
 };
 
 /* ---- batches (merging.c) -------------------------------------------------- */
@@ -461,9 +476,10 @@ rai_tensor *rai_join_inputs(rai_job **jobs, int64_t count, int32_t input);
 int rai_divide_output(int32_t dtype, int32_t ndim, const int64_t *all_dims, const void *all, rai_job **jobs,
                       int64_t count, int32_t output);
 
-/* Worker: runs the jobs, all of one model, each by itself or, merged, all as one
- * batch; each gets its outputs or an error. */
-void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged);
+/* Worker: runs the jobs, all of one model, or one function of a script, each by itself
+ * or, merged, all as one batch; each gets its outputs or an error. 0: the runner declined
+ * one of them; none has outputs. */
+int rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged);
 /* Runs the job right here if its model is known to take no longer than handing the
  * job to a worker would. 0: not so, nothing was done (event loop). */
 int rai_run_at_once(rai_job *job);

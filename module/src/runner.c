@@ -37,12 +37,26 @@ static void fail(rai_job *job, const char *text) {
     rai_job_fail(job, text, strlen(text));
 }
 
-/* Fails a job whose tensors the runner cannot take. */
+static int is_count(int32_t wanted, int32_t given) {
+    return wanted < 0 || wanted == given;
+}
+
+/* Whether a call is of this function, and of nothing but tensors, as many as it takes. */
+static int takes_call(const rai_runner *runner, const rai_job *job) {
+    const rai_call *call = job->call;
+    if (runner->function == NULL || strlen(runner->function) != call->function.length) return 0;
+    if (memcmp(runner->function, call->function.data, call->function.length) != 0 || call->list_count > 0) return 0;
+    /* What takes any number is an entry point, which gets keys and arguments, too. */
+    if (runner->input_count < 0 && (call->keys || call->args)) return 0;
+    return is_count(runner->input_count, job->input_count) && is_count(runner->output_count, job->output_count);
+}
+
+/* Fails a job whose tensors the model cannot take. */
 static int refuse(const rai_runner *runner, rai_job *job) {
     char text[64];
-    if (job->input_count != runner->input_count) {
+    if (!is_count(runner->input_count, job->input_count)) {
         snprintf(text, sizeof(text), "ERR Expected %d inputs but got %d", runner->input_count, job->input_count);
-    } else if (job->output_count != runner->output_count) {
+    } else if (!is_count(runner->output_count, job->output_count)) {
         snprintf(text, sizeof(text), "ERR Expected %d outputs but got %d", runner->output_count, job->output_count);
     } else {
         return 0;
@@ -51,38 +65,47 @@ static int refuse(const rai_runner *runner, rai_job *job) {
     return 1;
 }
 
-static void run_one(rai_runner *runner, void *stop, rai_job *job) {
-    char *error = runner->run(runner, stop, job->inputs, job->outputs);
-    if (error) fail(job, error);
-    RedisModule_Free(error);
+/* 0: the runner declines. */
+static int run_one(rai_runner *runner, void *stop, rai_job *job) {
+    if (job->call ? !takes_call(runner, job) : refuse(runner, job)) return job->call == NULL;
+    rai_run run = {job->input_count, job->output_count, job->inputs, job->outputs, NULL};
+    if (!runner->run(runner, stop, &run)) return 0;
+    if (run.error) fail(job, run.error);
+    RedisModule_Free(run.error);
+    return 1;
 }
 
 /* ---- batches ------------------------------------------------------------- */
 
-/* The error of the whole batch, if any, is each job's. */
-static void run_merged(rai_runner *runner, void *stop, rai_job **jobs, int64_t count) {
+/* The error of the whole batch, if any, is each job's. 0: the runner declines. */
+static int run_merged(rai_runner *runner, void *stop, rai_job **jobs, int64_t count) {
     size_t tensors = (size_t)runner->input_count + (size_t)runner->output_count;
     rai_tensor **inputs = RedisModule_Calloc(tensors, sizeof(*inputs)), **outputs = inputs + runner->input_count;
+    rai_run run = {runner->input_count, runner->output_count, inputs, outputs, NULL};
     const char *wrong = NULL;
-    char *error = NULL;
     int64_t rows = 0;
+    int done = 1;
     for (int64_t i = 0; i < count; i++) rows += jobs[i]->inputs[0]->dims[0];
     for (int32_t i = 0; i < runner->input_count && !wrong; i++) {
         inputs[i] = rai_join_inputs(jobs, count, i);
         if (inputs[i] == NULL) wrong = no_memory;
     }
-    if (!wrong) wrong = error = runner->run(runner, stop, inputs, outputs);
-    for (int32_t i = 0; i < runner->output_count && !wrong; i++) {
+    if (!wrong) {
+        done = runner->run(runner, stop, &run);
+        wrong = run.error;
+    }
+    for (int32_t i = 0; i < runner->output_count && done && !wrong; i++) {
         if (outputs[i]->ndim == 0 || outputs[i]->dims[0] != rows) wrong = wrong_batch_size;
     }
-    for (int32_t i = 0; i < runner->output_count && !wrong; i++) {
+    for (int32_t i = 0; i < runner->output_count && done && !wrong; i++) {
         const rai_tensor *all = outputs[i];
         if (!rai_divide_output(all->dtype, all->ndim, all->dims, all->data, jobs, count, i)) wrong = no_memory;
     }
     for (int64_t i = 0; i < count && wrong; i++) fail(jobs[i], wrong);
     for (size_t i = 0; i < tensors; i++) rai_tensor_release(inputs[i]);
     RedisModule_Free(inputs);
-    RedisModule_Free(error);
+    RedisModule_Free(run.error);
+    return done;
 }
 
 /* ---- learning ------------------------------------------------------------- */
@@ -138,18 +161,30 @@ static int shrink_shapes(rai_shapes *shapes, const rai_job *job) {
 }
 
 /* So many runs on workers are enough to judge by. */
-static void judge(rai_pace *pace, rai_runner *runner) {
+static void judge(rai_runner *runner, rai_model *model) {
+    rai_pace *pace = &runner->pace;
     int short_enough = pace->seen_ns <= WORTH_A_TRY * pace->seen;
     pace->seen = pace->seen_ns = 0;
     if (!short_enough) return;
     pace->known = pace->seen_shapes;
-    __atomic_store_n(&pace->at_once, runner, __ATOMIC_RELEASE);
+    if (pace->is_short) return;
+    pace->is_short = 1;
+    runner->next = model->at_once;
+    __atomic_store_n(&model->at_once, runner, __ATOMIC_RELEASE);
+}
+
+/* The model's runs by this runner are not short any more. */
+static void leave(rai_runner *runner, rai_model *model) {
+    rai_runner **at = &model->at_once;
+    while (*at != runner) at = &(*at)->next;
+    __atomic_store_n(at, runner->next, __ATOMIC_RELEASE);
+    runner->pace.is_short = 0;
 }
 
 /* A run on inputs that the event loop does not take yet. One that failed, or whose inputs
  * cannot be compared with those before, begins anew. */
 static void see(rai_pace *pace, const rai_job *job, int64_t elapsed_ns) {
-    if (pace->at_once && are_within(&pace->known, job)) return;
+    if (pace->is_short && are_within(&pace->known, job)) return;
     if (pace->seen == 0 || job->error || !shrink_shapes(&pace->seen_shapes, job)) {
         pace->seen = pace->seen_ns = 0;
         if (job->error || !note_shapes(&pace->seen_shapes, job)) return;
@@ -161,68 +196,82 @@ static void see(rai_pace *pace, const rai_job *job, int64_t elapsed_ns) {
 /* Notes that runs of these jobs on a worker, one after the other, took so long. */
 static void learn(rai_runner *runner, rai_job **jobs, int64_t count, int64_t elapsed_ns) {
     rai_model *model = jobs[0]->model;
-    rai_pace *pace = &model->pace;
+    rai_pace *pace = &runner->pace;
     if (!runner->predictable || model->batch_size > 0) return;
     pthread_mutex_lock(&pace_lock);
     for (int64_t i = 0; i < count; i++) see(pace, jobs[i], elapsed_ns / count);
-    if (pace->seen >= (int64_t)RUNS_BEFORE << pace->failures) judge(pace, runner);
+    if (pace->seen >= (int64_t)RUNS_BEFORE << pace->failures) judge(runner, model);
     pthread_mutex_unlock(&pace_lock);
 }
 
 /* Notes that a run on the event loop took so long; ends such runs if they take too long. */
-static void watch(rai_pace *pace, int64_t elapsed_ns) {
+static void watch(rai_runner *runner, rai_model *model, int64_t elapsed_ns) {
+    rai_pace *pace = &runner->pace;
     int64_t counted = elapsed_ns < MOST_AT_ONCE ? elapsed_ns : MOST_AT_ONCE;
     pace->average_ns += (counted - pace->average_ns) / AVERAGE_OVER;
     if (pace->average_ns <= AT_ONCE || pthread_mutex_trylock(&pace_lock) != 0) return;
     pace->average_ns = 0;
     if ((int64_t)RUNS_BEFORE << pace->failures < MOST_RUNS_BEFORE) pace->failures++;
     pace->seen = pace->seen_ns = 0;
-    __atomic_store_n(&pace->at_once, NULL, __ATOMIC_RELEASE);
+    leave(runner, model);
     pthread_mutex_unlock(&pace_lock);
 }
 
 /* Whether the jobs, which have equal dtypes, can be joined. */
 static int can_join(const rai_runner *runner, const rai_job *job) {
-    if (job->input_count != runner->input_count || job->output_count != runner->output_count) return 0;
+    if (job->call || job->input_count != runner->input_count || job->output_count != runner->output_count) return 0;
     for (int32_t i = 0; i < job->input_count; i++) {
         if (job->inputs[i]->dtype == RAI_STRING) return 0;
     }
     return 1;
 }
 
-void rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged) {
-    int64_t started = now_ns();
-    if (merged && can_join(runner, jobs[0])) {
-        run_merged(runner, stop, jobs, count);
-        return;
+static void drop_outputs(rai_job *job) {
+    for (int32_t i = 0; i < job->output_count; i++) {
+        rai_tensor_release(job->outputs[i]);
+        job->outputs[i] = NULL;
     }
+}
+
+int rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged) {
+    int64_t started = now_ns();
+    if (merged && can_join(runner, jobs[0])) return run_merged(runner, stop, jobs, count);
     for (int64_t i = 0; i < count; i++) {
-        if (!refuse(runner, jobs[i])) run_one(runner, stop, jobs[i]);
+        if (run_one(runner, stop, jobs[i])) continue;
+        for (int64_t j = 0; j < i; j++) drop_outputs(jobs[j]);
+        return 0;
     }
     learn(runner, jobs, count, now_ns() - started);
+    return 1;
+}
+
+/* Whether this is the job's runner, and the job is known to be short. */
+static int suits(const rai_runner *runner, const rai_job *job) {
+    return (job->call == NULL || takes_call(runner, job)) && are_within(&runner->pace.known, job);
 }
 
 /* The runner for a job that is known to be short; NULL: it is not, or somebody notes something just now. */
-static rai_runner *runner_for(rai_pace *pace, const rai_job *job) {
-    if (__atomic_load_n(&pace->at_once, __ATOMIC_ACQUIRE) == NULL) return NULL;
-    if (pthread_mutex_trylock(&pace_lock) != 0) return NULL;
-    rai_runner *runner = pace->at_once && are_within(&pace->known, job) ? pace->at_once : NULL;
+static rai_runner *runner_for(const rai_job *job) {
+    rai_runner *runner = __atomic_load_n(&job->model->at_once, __ATOMIC_ACQUIRE);
+    if (runner == NULL || pthread_mutex_trylock(&pace_lock) != 0) return NULL;
+    runner = job->model->at_once;
+    while (runner && !suits(runner, job)) runner = runner->next;
     pthread_mutex_unlock(&pace_lock);
     return runner;
 }
 
 int rai_run_at_once(rai_job *job) {
-    rai_pace *pace = &job->model->pace;
-    rai_runner *runner = runner_for(pace, job);
+    rai_model *model = job->model;
+    rai_runner *runner = runner_for(job);
     if (runner == NULL) return 0;
     int64_t started = now_ns();
-    if (!refuse(runner, job)) run_one(runner, NULL, job);
+    if (!run_one(runner, NULL, job)) return 0;
     int64_t elapsed = now_ns() - started;
     const rai_tensor *first = job->output_count ? job->outputs[0] : NULL;
     int64_t samples = first == NULL ? 0 : first->ndim > 0 ? first->dims[0] : 1;
-    rai_statistics_add(job->model, job->error != NULL, (elapsed + 500) / 1000, samples);
-    rai_latency_add(job->model->latency, 0, (elapsed + 500) / 1000);
-    rai_queue_count_at_once(job->model);
-    watch(pace, elapsed);
+    rai_statistics_add(model, job->error != NULL, (elapsed + 500) / 1000, samples);
+    rai_latency_add(model->latency, 0, (elapsed + 500) / 1000);
+    rai_queue_count_at_once(model);
+    watch(runner, model, elapsed);
     return 1;
 }

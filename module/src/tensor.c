@@ -16,10 +16,12 @@ enum {
 
 static const struct {
     const char *name;
-    int64_t size;
+    int32_t size;
+    int32_t code; /* DLPack's; STRING has one of RedisAI's own */
 } dtypes[RAI_DTYPES] = {
-    {"FLOAT", 4},  {"DOUBLE", 8}, {"INT8", 1},   {"INT16", 2},   {"INT32", 4},    {"INT64", 8},  {"UINT8", 1},
-    {"UINT16", 2}, {"BOOL", 1},   {"STRING", 1}, {"FLOAT16", 2}, {"BFLOAT16", 2}, {"UINT32", 4}, {"UINT64", 8},
+    {"FLOAT", 4, 2},   {"DOUBLE", 8, 2},   {"INT8", 1, 0},   {"INT16", 2, 0},  {"INT32", 4, 0},
+    {"INT64", 8, 0},   {"UINT8", 1, 1},    {"UINT16", 2, 1}, {"BOOL", 1, 6},   {"STRING", 1, 7},
+    {"FLOAT16", 2, 2}, {"BFLOAT16", 2, 4}, {"UINT32", 4, 1}, {"UINT64", 8, 1},
 };
 
 static int64_t live_tensors;
@@ -37,6 +39,17 @@ const char *rai_dtype_name(int32_t dtype) {
 
 int64_t rai_dtype_size(int32_t dtype) {
     return dtypes[dtype].size;
+}
+
+int32_t rai_dtype_code(int32_t dtype) {
+    return dtypes[dtype].code;
+}
+
+int32_t rai_dtype_of_code(uint64_t code, uint64_t bits) {
+    for (int32_t dtype = 0; dtype < RAI_DTYPES; dtype++) {
+        if ((uint64_t)dtypes[dtype].code == code && 8 * (uint64_t)dtypes[dtype].size == bits) return dtype;
+    }
+    return -1;
 }
 
 int64_t rai_tensor_count(int32_t dtype, int32_t ndim, const int64_t *dims) {

@@ -3,8 +3,8 @@
 From the Redis API table come ``redis_api.h``, ``redis_api.c`` and
 ``redis_api.pxd``; from the command table ``command_table.h`` and ``command_info.h``; from
 the table of onnxruntime's C API ``onnxruntime_api.h`` and ``onnxruntime_api.pxd``; and from our own
-header ``module/include/core.h`` come ``core.pxd`` and ``core.cdef`` (the text
-that cffi reads). From the table of the C API for other modules comes ``shared_api.h``.
+headers in ``module/include`` come ``core.pxd``, ``core.cdef`` (the text that cffi reads) and
+``program.pxd``. From the table of the C API for other modules comes ``shared_api.h``.
 No declaration is written twice by hand.
 """
 
@@ -237,8 +237,8 @@ def command_pxd() -> str:
     return "\n".join(lines) + "\n"
 
 
-def core_declarations(header: Path) -> str:
-    """The C declarations of our own header, without its preprocessor lines."""
+def own_declarations(header: Path) -> str:
+    """The C declarations of a header of our own, without its preprocessor lines."""
     lines = [line for line in header.read_text().splitlines() if not line.startswith("#")]
     return re.sub(r"/\*.*?\*/", "", "\n".join(lines), flags=re.DOTALL)
 
@@ -299,11 +299,12 @@ def onnxruntime_pxd() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--core-header", type=Path, required=True)
+    parser.add_argument("--headers", type=Path, required=True, help="the folder of core.h and redisai_program.h")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     known = opaque_declarations() + callback_declarations() + STRUCTURES
-    core = core_declarations(options.core_header)
+    core = own_declarations(options.headers / "core.h")
+    program = own_declarations(options.headers / "redisai_program.h")
     files = {
         "redis_api.h": redis_api_header(),
         "redis_api.c": redis_api_source(),
@@ -312,6 +313,7 @@ def main() -> None:
         "command_info.h": command_info(COMMANDS, NOTICE),
         "command_handlers.pxd": command_pxd(),
         "core.pxd": to_pxd(core, "core.h", known, "from redis_api cimport *"),
+        "program.pxd": to_pxd(program, "redisai_program.h"),
         "shared_api.h": shared_api.implementation_header(NOTICE),
         "onnxruntime_api.h": onnxruntime_header(),
         "onnxruntime_api.pxd": onnxruntime_pxd(),

@@ -20,6 +20,7 @@ from cython.cimports.core import (
     rai_names_new,
     rai_names_set,
     rai_queue_refusal,
+    rai_run_at_once,
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.redis_api import (
@@ -392,6 +393,10 @@ def scriptexecute(
     job.first_output = first[OUTPUTS]
     job.timeout_ms = timeout_ms
     job.urgent = urgent
+    if rai_run_at_once(job):
+        finish_execution(ctx, argv + job.first_output, job)
+        rai_job_free(job)
+        return REDISMODULE_OK
     rai_job_submit_execution(ctx, job, reply_to_execution)
     return REDISMODULE_OK
 
@@ -542,12 +547,16 @@ def scriptrun(
     job = new_run(ctx, argv, argc, names, cython.address(error))
     if job != cython.NULL:
         take_inputs(ctx, job, 0, names, job.input_count, cython.address(error))
-    RedisModule_Free(names)
     if error != cython.NULL:
+        RedisModule_ReplyWithError(ctx, error)
         if job != cython.NULL:
             rai_job_free(job)
-        return RedisModule_ReplyWithError(ctx, error)
-    rai_job_submit_execution(ctx, job, reply_to_scriptrun)
+    elif rai_run_at_once(job):
+        finish_execution(ctx, names + job.input_count, job)
+        rai_job_free(job)
+    else:
+        rai_job_submit_execution(ctx, job, reply_to_scriptrun)
+    RedisModule_Free(names)
     return REDISMODULE_OK
 
 

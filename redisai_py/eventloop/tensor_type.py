@@ -8,10 +8,11 @@ spec/persistence.md; every encoding from 0 to 4 is read, 4 is written.
 import cython
 from cython.cimports.core import (
     RAI_BOOL,
-    RAI_DTYPES,
     RAI_STRING,
     rai_bool_data_valid,
+    rai_dtype_code,
     rai_dtype_name,
+    rai_dtype_of_code,
     rai_dtype_size,
     rai_tensor,
     rai_tensor_count,
@@ -54,9 +55,6 @@ from cython.cimports.redis_api import (
 from cython.cimports.redisai_py.eventloop.strings import free_strings, new_dims
 
 ENCODING_VERSION = cython.declare(cython.int, 4)
-# The DLPack type codes of each dtype, and its bits; STRING has a code of RedisAI's own.
-CODES = cython.declare(uint64_t[14], [2, 2, 0, 0, 0, 0, 1, 1, 6, 7, 2, 4, 1, 1])
-BITS = cython.declare(uint64_t[14], [32, 64, 8, 16, 32, 64, 8, 16, 8, 8, 16, 16, 32, 64])
 MOST_DIMS = cython.declare(uint64_t, 1 << 20)
 LARGE_VALUE = cython.declare(cython.size_t, 1 << 16)  # bytes that count as one step of freeing
 
@@ -66,22 +64,11 @@ methods = cython.declare(RedisModuleTypeMethods)
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def dtype_of(code: uint64_t, bits: uint64_t) -> int32_t:
-    dtype: int32_t
-    for dtype in range(RAI_DTYPES):
-        if CODES[dtype] == code and BITS[dtype] == bits:
-            return dtype
-    return -1
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def save_tensor(io: cython.pointer(RedisModuleIO), value: cython.p_void) -> cython.void:
     tensor: cython.pointer(rai_tensor) = cython.cast(cython.pointer(rai_tensor), value)
     i: int64_t
-    RedisModule_SaveUnsigned(io, CODES[tensor.dtype])
-    RedisModule_SaveUnsigned(io, BITS[tensor.dtype])
+    RedisModule_SaveUnsigned(io, rai_dtype_code(tensor.dtype))
+    RedisModule_SaveUnsigned(io, 8 * rai_dtype_size(tensor.dtype))
     RedisModule_SaveSigned(io, tensor.ndim)
     for i in range(tensor.ndim):
         RedisModule_SaveSigned(io, tensor.dims[i])
@@ -164,7 +151,7 @@ def load_old_tensor(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_ten
     code = RedisModule_LoadUnsigned(io)
     RedisModule_LoadUnsigned(io)  # lanes
     ndim = RedisModule_LoadUnsigned(io)
-    if dtype_of(code, bits) < 0 or dtype_of(code, bits) == RAI_STRING:
+    if rai_dtype_of_code(code, bits) < 0 or rai_dtype_of_code(code, bits) == RAI_STRING:
         return cython.NULL
     dims = load_dims(io, ndim)
     if dims == cython.NULL:
@@ -172,7 +159,7 @@ def load_old_tensor(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai_ten
     for i in range(ndim + 1):  # strides and byte offset
         RedisModule_LoadUnsigned(io)
     if not RedisModule_IsIOError(io):
-        tensor = load_tensor_data(io, dtype_of(code, bits), ndim, dims)
+        tensor = load_tensor_data(io, rai_dtype_of_code(code, bits), ndim, dims)
     RedisModule_Free(dims)
     return tensor
 
@@ -189,12 +176,12 @@ def load_current_tensor(io: cython.pointer(RedisModuleIO)) -> cython.pointer(rai
     offset: uint64_t
     dims: cython.pointer(int64_t)
     tensor: cython.pointer(rai_tensor)
-    if RedisModule_IsIOError(io) or ndim < 0 or dtype_of(code, bits) < 0:
+    if RedisModule_IsIOError(io) or ndim < 0 or rai_dtype_of_code(code, bits) < 0:
         return cython.NULL
     dims = load_dims(io, ndim)
     if dims == cython.NULL:
         return cython.NULL
-    tensor = load_tensor_data(io, dtype_of(code, bits), ndim, dims)
+    tensor = load_tensor_data(io, rai_dtype_of_code(code, bits), ndim, dims)
     RedisModule_Free(dims)
     if tensor != cython.NULL and tensor.dtype == RAI_STRING:
         for i in range(tensor.length):

@@ -90,9 +90,11 @@ def create(job: Any) -> LoadedModel:
     session = create_script(model) if model.kind == lib.RAI_SCRIPT else create_model(job)
     model.session_memory = getattr(session, "memory", 0)
     settings = batching_of(model)
-    loaded = LoadedModel(backends.NAMES[model.backend], session, *settings)
+    natively = getattr(session, "execute_natively", None)
+    loaded = LoadedModel(backends.NAMES[model.backend], session, *settings, natively)
     for function in getattr(session, "functions", ()):
-        loaded.functions[function] = LoadedModel(loaded.backend, session, *settings)
+        natively = session.natively(function) if hasattr(session, "natively") else None
+        loaded.functions[function] = LoadedModel(loaded.backend, session, *settings, natively)
     return loaded
 
 

@@ -80,14 +80,15 @@ class Device:
         requests = batch.requests
         run.batch, run.requests = batch, requests
         native.begin(requests, 1 if batch.merged else len(requests))
+        done = False
         results: list[Any] | None = None
         run.started = started = monotonic()
         run.deadline = started + native.execution_limit()
         native.arm_watchdog(run.deadline if run.away else started + watchdog.OVERDUE)
         try:
             if batch.model.execute_natively is not None:
-                batch.model.execute_natively(requests, batch.merged, run)
-            else:
+                done = batch.model.execute_natively(requests, batch.merged, run)
+            if not done:
                 results = execute(batch, run)
         except BaseException as error:  # whatever a backend does, it fails its own requests only
             results = [error] * len(requests)

@@ -11,6 +11,7 @@ from cython.cimports.core import (
     RAI_DTYPES,
     RAI_STRING,
     rai_dtype_name,
+    rai_run,
     rai_runner,
     rai_tensor,
     rai_tensor_new,
@@ -201,25 +202,24 @@ def wrap_inputs(
 @cython.nogil
 @cython.exceptval(check=False)
 def run(
-    runner: cython.pointer(rai_runner),
-    stop: cython.p_void,
-    inputs: cython.pointer(cython.pointer(rai_tensor)),
-    outputs: cython.pointer(cython.pointer(rai_tensor)),
-) -> cython.p_char:
+    runner: cython.pointer(rai_runner), stop: cython.p_void, one: cython.pointer(rai_run)
+) -> cython.int:
     """``rai_runner.run``."""
     state: cython.pointer(State) = cython.cast(cython.pointer(State), runner.state)
     options: cython.pointer(OrtRunOptions) = state.options
+    inputs: cython.pointer(cython.pointer(rai_tensor)) = one.inputs
+    outputs: cython.pointer(cython.pointer(rai_tensor)) = one.outputs
     values: cython.pointer(OrtValue)[64]
     status: cython.pointer(OrtStatus)
     wrong: cython.p_const_char = cython.NULL
-    error: cython.p_char = cython.NULL
     count: cython.int = runner.input_count + runner.output_count
     i: cython.int
     if stop != cython.NULL:
         options = cython.cast(cython.pointer(OrtRunOptions), stop)
     for i in range(runner.input_count):
         if inputs[i].dtype == RAI_STRING:
-            return copy_of(b"Unexpected input data type. Actual: (tensor(string)), expected: a tensor of numbers")
+            one.error = copy_of(b"Unexpected input data type. Actual: (tensor(string)), expected: a tensor of numbers")
+            return 1
     for i in range(count):
         values[i] = cython.NULL
     status = wrap_inputs(inputs, runner.input_count, values)
@@ -242,18 +242,18 @@ def run(
         if values[i] != cython.NULL:
             ort.ReleaseValue(values[i])
     if status != cython.NULL:
-        error = copy_of(ort.GetErrorMessage(status))
+        one.error = copy_of(ort.GetErrorMessage(status))
         ort.ReleaseStatus(status)
         if stop != cython.NULL:
             # It may have been ended; the flag would end the next run, too.
             status = ort.RunOptionsUnsetTerminate(options)
     elif wrong != cython.NULL:
-        error = copy_of(wrong)
-    if error != cython.NULL:
+        one.error = copy_of(wrong)
+    if one.error != cython.NULL:
         for i in range(runner.output_count):
             rai_tensor_release(outputs[i])
             outputs[i] = cython.NULL
-    return error
+    return 1
 
 
 # ---- what the backend uses ----------------------------------------------------------------

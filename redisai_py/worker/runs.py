@@ -9,6 +9,7 @@ from cython.cimports.core import (
     rai_divide_output,
     rai_job,
     rai_join_inputs,
+    rai_run,
     rai_run_jobs,
     rai_runner,
     rai_tensor,
@@ -49,25 +50,28 @@ def jobs_of(requests: list) -> cython.pointer(cython.pointer(rai_job)):
 # ---- runners ---------------------------------------------------------------------------
 
 
-def run_requests(requests: list, merged: cython.bint, runner: uintptr_t, stop: uintptr_t) -> None:
+def run_requests(requests: list, merged: cython.bint, runner: uintptr_t, stop: uintptr_t) -> bool:
     """Runs requests of one model by its runner, without the GIL; what comes out of it is in their jobs.
 
     ``runner`` and ``stop`` are addresses, the latter may be 0 (``rai_runner`` in core.h).
+    False when the runner declined one of them: they are to be run by the session's Python method.
     """
+    done: cython.int
     count: cython.int = len(requests)
     jobs: cython.pointer(cython.pointer(rai_job)) = jobs_of(requests)
     with cython.nogil:
-        rai_run_jobs(
+        done = rai_run_jobs(
             cython.cast(cython.pointer(rai_runner), runner), cython.cast(cython.p_void, stop), jobs, count, merged
         )
     PyMem_Free(jobs)
+    return done != 0
 
 
 def run_arrays(inputs: list, runner: uintptr_t, stop: uintptr_t) -> list:
-    """Runs a model once by its runner: a list of tensors or arrays in, a list of tensors out; raises BackendError."""
+    """Runs a model once by its runner, which does not decline: tensors or arrays in, tensors out; raises BackendError."""
     made: cython.pointer(rai_runner) = cython.cast(cython.pointer(rai_runner), runner)
     tensors: cython.pointer(rai_tensor)[128]
-    error: cython.p_char = cython.NULL
+    one: rai_run
     input_count: cython.int = made.input_count
     output_count: cython.int = made.output_count
     i: cython.int
@@ -77,17 +81,22 @@ def run_arrays(inputs: list, runner: uintptr_t, stop: uintptr_t) -> list:
         raise BackendError("ERR too many inputs and outputs")
     for i in range(input_count + output_count):
         tensors[i] = cython.NULL
+    one.input_count = input_count
+    one.output_count = output_count
+    one.inputs = tensors
+    one.outputs = tensors + input_count
+    one.error = cython.NULL
     outputs: list = []
     try:
         for i in range(input_count):
             tensors[i] = tensor_of(inputs[i])
         with cython.nogil:
-            error = made.run(made, cython.cast(cython.p_void, stop), tensors, tensors + input_count)
-        if error != cython.NULL:
-            raise BackendError(cython.cast(bytes, error).decode(errors="replace"))
+            made.run(made, cython.cast(cython.p_void, stop), cython.address(one))
+        if one.error != cython.NULL:
+            raise BackendError(cython.cast(bytes, one.error).decode(errors="replace"))
         outputs = [wrap(tensors[input_count + i]) for i in range(output_count)]
     finally:
-        RedisModule_Free(error)
+        RedisModule_Free(one.error)
         for i in range(input_count + output_count):
             rai_tensor_release(tensors[i])
     return outputs
