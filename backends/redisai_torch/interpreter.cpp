@@ -33,9 +33,15 @@ at::Tensor to_tensor(const rai_view &view) {
     return at::from_blob(const_cast<void *>(view.data), at::IntArrayRef(view.dims, view.ndim), dtype);
 }
 
+// Packed, on the CPU, and without the conjugations and negations that views may owe.
+at::Tensor packed_form(const at::Tensor &tensor) {
+    return tensor.cpu().resolve_conj().resolve_neg().contiguous();
+}
+
 bool give(const at::Tensor &tensor, rai_take take, void *receiver, int32_t index) {
-    // Packed, on the CPU, and without the conjugations and negations that views may owe.
-    auto packed = tensor.cpu().resolve_conj().resolve_neg().contiguous();
+    bool is_plain = tensor.is_cpu() && tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg();
+    at::Tensor other;
+    const auto &packed = is_plain ? tensor : other = packed_form(tensor);
     auto dtype = at::getDLDataType(packed);
     if (dtype.lanes != 1) return false;
     auto sizes = packed.sizes();
@@ -106,8 +112,9 @@ private:
     }
 
     c10::IValue call(const rai_view *inputs, int32_t count) const {
-        torch::jit::Stack stack(first_);
+        torch::jit::Stack stack;
         stack.reserve(first_.size() + count + 2);
+        stack.insert(stack.end(), first_.begin(), first_.end());
         if (takes_list_) {
             c10::List<at::Tensor> tensors;
             tensors.reserve(count);

@@ -19,10 +19,11 @@
  * costs, and what it may take on workers, with cold caches, for that to be tried. */
 enum { AT_ONCE = 8000, WORTH_A_TRY = 20000 };
 /* A single run counts as no more, since the kernel may have interrupted it. */
-enum { MOST_AT_ONCE = 4 * AT_ONCE, MOST_ON_WORKER = 5 * WORTH_A_TRY };
+enum { MOST_AT_ONCE = 2 * AT_ONCE, MOST_ON_WORKER = 5 * WORTH_A_TRY };
 /* So many runs on workers come before the first try, twice as many before each further
- * one; and the event loop's average is over about so many runs. */
-enum { RUNS_BEFORE = 64, MOST_RUNS_BEFORE = 1 << 20, AVERAGE_OVER = 64 };
+ * one, but for what had been short for LONG; and the event loop's average is over about so
+ * many runs. */
+enum { RUNS_BEFORE = 64, MOST_RUNS_BEFORE = 1 << 20, LONG = 1 << 14, AVERAGE_OVER = 256 };
 
 static const char no_memory[] = "ERR no memory for a batch";
 static const char wrong_batch_size[] = "ERR Model did not generate the expected batch size";
@@ -169,6 +170,8 @@ static void judge(rai_runner *runner, rai_model *model) {
     pace->known = pace->seen_shapes;
     if (pace->is_short) return;
     pace->is_short = 1;
+    pace->average_ns = AT_ONCE / 2;
+    pace->runs = 0;
     runner->next = model->at_once;
     __atomic_store_n(&model->at_once, runner, __ATOMIC_RELEASE);
 }
@@ -209,8 +212,9 @@ static void watch(rai_runner *runner, rai_model *model, int64_t elapsed_ns) {
     rai_pace *pace = &runner->pace;
     int64_t counted = elapsed_ns < MOST_AT_ONCE ? elapsed_ns : MOST_AT_ONCE;
     pace->average_ns += (counted - pace->average_ns) / AVERAGE_OVER;
+    pace->runs++;
     if (pace->average_ns <= AT_ONCE || pthread_mutex_trylock(&pace_lock) != 0) return;
-    pace->average_ns = 0;
+    if (pace->runs > LONG) pace->failures = 0;
     if ((int64_t)RUNS_BEFORE << pace->failures < MOST_RUNS_BEFORE) pace->failures++;
     pace->seen = pace->seen_ns = 0;
     leave(runner, model);
