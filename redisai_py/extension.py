@@ -17,7 +17,6 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 FOLDER = PACKAGE / "backends" / "redisai_torch"
-SOURCE = FOLDER / "interpreter.cpp"
 OLDEST_CXX_20 = (2, 10)
 """From this version on PyTorch's headers need C++20."""
 
@@ -32,10 +31,11 @@ def include_folder() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "module" / "include"
 
 
-def library_path(torch_version: str) -> Path:
+def library_path(torch_version: str, folder: Path = FOLDER) -> Path:
     """The compiled file for a PyTorch and this version of our source, whether or not it is there."""
-    digest = hashlib.sha256(SOURCE.read_bytes() + (include_folder() / "redisai_program.h").read_bytes())
-    return FOLDER / f"interpreter-{torch_version}-{digest.hexdigest()[:8]}{EXTENSION_SUFFIXES[0]}"
+    sources = folder / "interpreter.cpp", include_folder() / "redisai_program.h"
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    return folder / f"interpreter-{torch_version}-{digest[:8]}{EXTENSION_SUFFIXES[0]}"
 
 
 def compile_interpreter() -> Path:
@@ -59,7 +59,7 @@ def compile_interpreter() -> Path:
         f"-std=c++{20 if version >= OLDEST_CXX_20 else 17}",
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
         *(f"-isystem{path}" for path in [*cpp_extension.include_paths(), sysconfig.get_path("include")]),
-        *(f"-I{include_folder()}", str(SOURCE), "-o", str(unfinished)),
+        *(f"-I{include_folder()}", str(FOLDER / "interpreter.cpp"), "-o", str(unfinished)),
         *(f"-L{path}" for path in cpp_extension.library_paths()),
         *("-ltorch", "-ltorch_cpu", "-lc10", "-ltorch_python"),
     ]

@@ -78,7 +78,7 @@ void prepare_thread() {
 
 // A function, and what comes before and after the tensors among its arguments.
 class Program : public rai_program {
-public:
+  public:
     static Program of_method(const py::object &module, const std::string &name) {
         auto owner = py::cast<torch::jit::Module>(module);
         return Program(owner.get_method(name).function(), {owner._ivalue()}, nullptr, false);
@@ -90,13 +90,16 @@ public:
         return Program(*strong.function_, {}, std::move(strong.cu_), is_entry_point);
     }
 
-    uintptr_t address() { return reinterpret_cast<uintptr_t>(static_cast<rai_program *>(this)); }
+    uintptr_t address() {
+        return reinterpret_cast<uintptr_t>(static_cast<rai_program *>(this));
+    }
 
-private:
+  private:
     Program(torch::jit::Function &function, std::vector<c10::IValue> first,
             std::shared_ptr<torch::jit::CompilationUnit> unit, bool takes_list)
         : rai_program{run_program}, function_(&function), first_(std::move(first)), unit_(std::move(unit)),
-          takes_list_(takes_list) {}
+          takes_list_(takes_list) {
+    }
 
     static int run_program(rai_program *program, const rai_view *inputs, int32_t input_count, rai_take take,
                            void *receiver, int32_t output_count) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from .predictable import is_predictable
 
 def load_interpreter() -> Any:
     """The compiled module (interpreter.cpp); None if it was not compiled. Raises ImportError if it is broken."""
-    path = extension.library_path(torch.__version__)
+    path = extension.library_path(torch.__version__, Path(__file__).parent)
     if not path.exists():
         return None
     loader = ExtensionFileLoader("interpreter", str(path))

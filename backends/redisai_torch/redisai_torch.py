@@ -48,9 +48,7 @@ class Backend:
         device = find_device(source.device)
         if self._environment is None:
             self._environment = Environment(redis)
-        return ScriptSession(
-            source, device, self._environment, self.options.intra_op_parallelism, self.interpreter
-        )
+        return ScriptSession(source, device, self._environment, self.options.intra_op_parallelism, self.interpreter)
 
     def set_inter_op_threads(self) -> None:
         """Applies INTER_OP_PARALLELISM, which PyTorch has once for the process, and takes only before it is used."""
@@ -66,10 +64,13 @@ class Backend:
 def find_interpreter(options: Options) -> Any:
     """The compiled interpreter, or None."""
     try:
-        return native.load_interpreter()
+        interpreter = native.load_interpreter()
+        why = f"nothing was compiled for PyTorch {torch.__version__} (python -m redisai_py compile)"
     except ImportError as error:
-        options.log("warning", f"TorchScript runs through PyTorch's Python package: {error}")
-        return None
+        interpreter, why = None, str(error)
+    if interpreter is None:
+        options.log("notice", f"TorchScript runs through PyTorch's Python package: {why}")
+    return interpreter
 
 
 def load_module(blob: bytes, device: torch.device) -> Any:

@@ -201,9 +201,7 @@ def wrap_inputs(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def run(
-    runner: cython.pointer(rai_runner), stop: cython.p_void, one: cython.pointer(rai_run)
-) -> cython.int:
+def run(runner: cython.pointer(rai_runner), stop: cython.p_void, one: cython.pointer(rai_run)) -> cython.int:
     """``rai_runner.run``."""
     state: cython.pointer(State) = cython.cast(cython.pointer(State), runner.state)
     options: cython.pointer(OrtRunOptions) = state.options

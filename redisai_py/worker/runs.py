@@ -68,7 +68,10 @@ def run_requests(requests: list, merged: cython.bint, runner: uintptr_t, stop: u
 
 
 def run_arrays(inputs: list, runner: uintptr_t, stop: uintptr_t) -> list:
-    """Runs a model once by its runner, which does not decline: tensors or arrays in, tensors out; raises BackendError."""
+    """Runs a model once by its runner, which never declines: a list of tensors or arrays in, a list of tensors out.
+
+    Raises BackendError.
+    """
     made: cython.pointer(rai_runner) = cython.cast(cython.pointer(rai_runner), runner)
     tensors: cython.pointer(rai_tensor)[128]
     one: rai_run

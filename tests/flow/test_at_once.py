@@ -10,30 +10,15 @@ import pytest
 
 import models
 from harness import OK, Error, Server, Wire, as_dict, get, put, wait_until
+from harness.workers import cpu_of_workers, runs_at_once
 
 Servers = Callable[..., Server]
 
 X = np.array([[1, 2, 3, 4]], np.float32)
 WEIGHTS = np.add.outer(np.arange(4), np.arange(3) / 10).astype(np.float32)
-RUNS = 32
 SHORT = 8
 """Microseconds that a run may take on the event loop (module/src/runner.c)."""
 EXECUTE = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y")
-
-
-def cpu_of_workers(server: Server) -> list[str]:
-    """CPU times of the workers, which stand still while all runs are on the event loop."""
-    info = server.info("ai")
-    return [value for name, value in info.items() if name.startswith("ai_queue_CPU_bthread_")]
-
-
-def runs_at_once(server: Server, wire: Wire, *command: str | int) -> bool:
-    """Whether so many runs need no worker."""
-    server.wait_for_rest()
-    before = cpu_of_workers(server)
-    for _ in range(RUNS):
-        assert not isinstance(wire(*command), Error)
-    return cpu_of_workers(server) == before
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Status, Wire, as_dict, assert_tensor, put, wait_until
+from harness import OK, Error, Server, Status, Wire, as_dict, assert_tensor, put, torch_backend, wait_until
 
 WRONG_TYPE = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
 NO_TENSOR = Error("ERR tensor key is empty or in a different shard")
@@ -66,6 +67,13 @@ def slow(a):
         x = torch.tanh(x @ x)
     return x
 """
+
+
+@pytest.fixture(scope="module", params=torch_backend.FORMS)
+def server(
+    module_servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Server:
+    return module_servers(*torch_backend.load_arguments(request.param, tmp_path_factory.mktemp("backend")))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put
+from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put, torch_backend
 from harness.tensors import NUMPY_TYPES, SAMPLES
 
 torch = pytest.importorskip("torch")
@@ -21,6 +21,13 @@ ARCHIVE_NEEDED = "ERR a model for TORCH is a TorchScript archive, as torch.jit.s
 USES_FILES = Error("ERR TorchScript that reads or writes files is not supported: a model must be self-contained")
 
 X = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+
+
+@pytest.fixture(scope="module", params=torch_backend.FORMS)
+def server(
+    module_servers: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Server:
+    return module_servers(*torch_backend.load_arguments(request.param, tmp_path_factory.mktemp("backend")))
 
 
 def store(wire: Wire, key: str, module: torch.nn.Module | bytes, *options: str | int) -> bytes:

@@ -1,5 +1,6 @@
 """Tools of the tests: real servers, a raw RESP connection, and RDB payloads."""
 
+from . import torch_backend
 from .binaries import RedisBinary, all_binaries, default_binary, module_path, some_binaries
 from .server import Server, wait_until
 from .tensors import assert_tensor, get, put
@@ -21,5 +22,6 @@ __all__ = [
     "module_path",
     "put",
     "some_binaries",
+    "torch_backend",
     "wait_until",
 ]

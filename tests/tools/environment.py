@@ -3,6 +3,7 @@
     system          a C compiler, Python.h, the venv module and a shared libpython for this python3
     redis-server    a redis-server, installed by apt-get or, where that is not possible, by pip into this environment
     benchmark       redis-benchmark and redis-cli
+    cxx             a C++ compiler, if it can be installed
     checkout ROOT   lets this environment's python import the packages of the checkout from anywhere
     requirements EXTRA...  prints the requirements of pyproject.toml: "build", "base" or the name of an extra
     report FILE     prints the closing line of a pytest log
@@ -144,6 +145,12 @@ def prepare_benchmark() -> None:
     apt_install(["redis-tools"])
 
 
+def prepare_cxx() -> None:
+    """Not having one is no failure: the module works without what it compiles."""
+    if not shutil.which(os.environ.get("CXX", "c++")) and can_install():
+        apt_install(["g++"])
+
+
 def link_checkout(root: Path) -> None:
     """Puts the checkout on the path of this environment's python, which no installation of the package does."""
     Path(sysconfig.get_path("purelib"), "redisai_py_checkout.pth").write_text(f"{root.resolve()}\n")
@@ -183,6 +190,8 @@ def main(arguments: list[str]) -> None:
         prepare_redis_server()
     elif command == "benchmark":
         prepare_benchmark()
+    elif command == "cxx":
+        prepare_cxx()
     elif command == "checkout" and len(rest) == 1:
         link_checkout(Path(rest[0]))
     elif command == "requirements" and rest:
