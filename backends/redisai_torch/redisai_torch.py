@@ -42,6 +42,8 @@ class Backend:
             found = effects(module)
         if found.uses_autograd:
             module = load_module(source.blob, device)
+        if self.interpreter is not None and native.may_be_native(found, device):
+            return NativeSession(self, module, device, found)
         return Session(self, module, device, found)
 
     def load_script(self, source: ScriptSource, redis: Redis) -> ScriptSession:
@@ -112,12 +114,6 @@ class Session:
             self._to_input = self._to_device
         elif found.writes_inputs:
             self._to_input = to_clone
-        self._runner: Any = None
-        self.execute_natively = None
-        if backend.interpreter is not None and native.may_be_native(found, device):
-            counts = len(self.inputs), self._output_count
-            self._runner = native.runner_of_method(backend.interpreter, module, counts, found)
-            self.execute_natively = self._execute_natively
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         thread = thread_of(run, self._intra_op)
@@ -129,16 +125,6 @@ class Session:
             results = self._execute(requests, thread.inference_mode)
         self._learn((monotonic() - started) / len(requests), wide)
         return results
-
-    def _execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
-        thread_of(run, self._intra_op)
-        wide = self._goes_wide(run)
-        work = partial(runs.run_requests, requests, merged, self._runner.address, 0)
-        started = monotonic()
-        done: bool = self._wide.run(work) if wide else work()
-        if done:
-            self._learn((monotonic() - started) / (1 if merged else len(requests)), wide)
-        return done
 
     def _goes_wide(self, run: Run) -> bool:
         return run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
@@ -180,6 +166,25 @@ class Session:
 
     def _to_device(self, tensor: Any) -> torch.Tensor:
         return to_torch(tensor).to(self._device)
+
+
+class NativeSession(Session):
+    """A model that runs without Python, too; what its program declines, the package does."""
+
+    def __init__(self, backend: Backend, module: Any, device: torch.device, found: Effects) -> None:
+        super().__init__(backend, module, device, found)
+        counts = len(self.inputs), len(self.outputs)
+        self._runner = native.runner_of_method(backend.interpreter, module, counts, found)
+
+    def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
+        thread_of(run, self._intra_op)
+        wide = self._goes_wide(run)
+        work = partial(runs.run_requests, requests, merged, self._runner.address, 0)
+        started = monotonic()
+        done: bool = self._wide.run(work) if wide else work()
+        if done:
+            self._learn((monotonic() - started) / (1 if merged else len(requests)), wide)
+        return done
 
 
 NOTHING = nullcontext()
