@@ -117,6 +117,9 @@ class Run:
     """Nothing else runs or waits on this device: a long run may as well use all cores."""
     retune: bool = False
     """Set by a session that wants its ``retune(blob)`` called, on another thread, with the model's bytes."""
+    prefer: bool = False
+    """Set by a session that has something on this thread which others have not, such as a pool: under light load
+    this worker then gets the next request."""
     state: dict[Any, Any] = field(default_factory=dict)
     started: float = 0.0
     deadline: float = inf

@@ -35,11 +35,19 @@ ENTRIES = {
     # Pool threads spin while a run goes on, and sleep between runs: then they would compete with the event loop.
     "session.intra_op.allow_spinning": "1",
     "session.inter_op.allow_spinning": "1",
-    "session.force_spinning_stop": "1",
+    "session.force_spinning_stop": "0",
+    "session.intra_op.spin_duration_us": "300",
     # Work is divided as threads come: runs that share the cores do not wait for each other's.
     "session.dynamic_block_base": "4",
 }
 """Configuration of every session, in onnxruntime's words."""
+
+AWAKE_ENTRIES = ENTRIES | {"session.force_spinning_stop": "0", "session.intra_op.spin_duration_us": "300"}
+"""Of one for runs that are alone: its threads are still awake when such a client's next request comes.
+
+Waking a core from idle takes longer than all else.
+"""
+KNOWS_DURATION = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 27)  # without, they spin for tens of ms
 
 
 class Backend:
@@ -123,20 +131,20 @@ class Session(ABC):
         self._lock = Lock()
         threads = backend.options.intra_op_parallelism
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
-        self._narrow = self._wide = self.create(blob, threads or 1)
+        self._narrow = self._wide = self.create(blob, threads or 1, ENTRIES)
 
     @abstractmethod
-    def create(self, blob: bytes, threads: int) -> Any:
-        """What runs the model, with up to ``threads`` threads for each run."""
+    def create(self, blob: bytes, threads: int, entries: dict[str, str]) -> Any:
+        """What runs the model, with up to ``threads`` threads for each run, configured by ``entries``."""
 
     def retune(self, blob: bytes) -> None:
         """Creates the wide inference. Runs go on meanwhile, and hold on to the inference that they use."""
         if len(blob) > SMALL:
-            self._narrow = self._wide = self.create(blob, CORES)
+            self._narrow = self._wide = self.create(blob, CORES, ENTRIES)
             return
         self._memory.reserve(len(blob))
         try:
-            self._wide = self.create(blob, CORES)
+            self._wide = self.create(blob, CORES, AWAKE_ENTRIES if KNOWS_DURATION else ENTRIES)
         except Exception:
             self._memory.release(len(blob))
             raise
@@ -163,10 +171,10 @@ class Session(ABC):
 class RunnerSession(Session):
     """A model that runs through the C API: workers need no Python for its runs. Raises Unsupported."""
 
-    def create(self, blob: bytes, threads: int) -> onnx_runner.Inference:
+    def create(self, blob: bytes, threads: int, entries: dict[str, str]) -> onnx_runner.Inference:
         inter_op = self._options.inter_op_parallelism
         predictable = threads == 1 and inter_op == 0 and is_predictable(blob)
-        inference = onnx_runner.Inference(blob, threads, inter_op, ENTRIES, predictable)
+        inference = onnx_runner.Inference(blob, threads, inter_op, entries, predictable)
         self.inputs, self.outputs = inference.inputs, inference.outputs
         self.declared_inputs = inference.declared_inputs
         return inference
@@ -210,8 +218,8 @@ class PackageSession(Session):
         self._providers = providers
         super().__init__(backend, blob)
 
-    def create(self, blob: bytes, threads: int) -> Any:
-        inference = ort.InferenceSession(blob, self._session_options(threads), providers=self._providers)
+    def create(self, blob: bytes, threads: int, entries: dict[str, str]) -> Any:
+        inference = ort.InferenceSession(blob, self._session_options(threads, entries), providers=self._providers)
         self.inputs = [node.name for node in inference.get_inputs()]
         self.outputs = [node.name for node in inference.get_outputs()]
         self.declared_inputs = [declared(node) for node in inference.get_inputs()]
@@ -223,14 +231,14 @@ class PackageSession(Session):
         self._as_input = as_input if special else np.asarray
         return run_function(inference)
 
-    def _session_options(self, threads: int) -> Any:
+    def _session_options(self, threads: int, entries: dict[str, str]) -> Any:
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors; they reach the client anyway
         options.intra_op_num_threads = threads
         if self._options.inter_op_parallelism:
             options.inter_op_num_threads = self._options.inter_op_parallelism
             options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-        for key, value in ENTRIES.items():
+        for key, value in entries.items():
             options.add_session_config_entry(key, value)
         self._memory.configure(options)
         return options

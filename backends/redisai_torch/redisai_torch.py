@@ -19,7 +19,7 @@ from .each import each_of_module
 from .graph import Effects, effects, refuse_file_operators
 from .scripts import Environment, ScriptSession
 from .tensors import to_arrays, to_clone, to_torch
-from .threads import CORES, HEAVY, REST, TRIES, Wide, thread_of
+from .threads import CORES, HEAVY, REST, TRIES, Pool, Thread, thread_of
 
 
 class Backend:
@@ -28,7 +28,7 @@ class Backend:
     def __init__(self, options: Options) -> None:
         self.version = torch.__version__
         self.options = options
-        self.wide = Wide()
+        self.pool = Pool()
         self.interpreter = find_interpreter(options)
         self._environment: Environment | None = None  # of scripts
         torch.set_num_threads(options.intra_op_parallelism or 1)  # loading is no reason for a pool either
@@ -100,7 +100,7 @@ class Session:
         self._output_count = len(self.outputs)
         self._forward = module.forward
         self._device = device
-        self._wide = backend.wide
+        self._pool = backend.pool
         self._intra_op = backend.options.intra_op_parallelism
         self._may_be_wide = self._intra_op == 0 and CORES > 1 and device.type == "cpu"
         self._seconds = 0.0  # of a run on one thread
@@ -117,17 +117,17 @@ class Session:
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         thread = thread_of(run, self._intra_op)
-        wide = self._goes_wide(run)
+        wide = self._goes_wide(run, thread)
+        work = partial(self._execute, requests, thread.inference_mode)
         started = monotonic()
-        if wide:
-            results = self._wide.run(partial(self._execute, requests, torch.inference_mode()))
-        else:
-            results = self._execute(requests, thread.inference_mode)
+        results = self._pool.run(work) if wide else work()
         self._learn((monotonic() - started) / len(requests), wide)
         return results
 
-    def _goes_wide(self, run: Run) -> bool:
-        return run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
+    def _goes_wide(self, run: Run, thread: Thread) -> bool:
+        wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
+        run.prefer = wide and self._pool.belongs_to(thread)
+        return run.prefer
 
     def _learn(self, seconds: float, wide: bool) -> None:
         """Decides by its run time whether a model is worth several threads, and whether it gains by them."""
@@ -177,11 +177,11 @@ class NativeSession(Session):
         self._runner = native.runner_of_method(backend.interpreter, module, counts, found)
 
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
-        thread_of(run, self._intra_op)
-        wide = self._goes_wide(run)
+        thread = thread_of(run, self._intra_op)
+        wide = self._goes_wide(run, thread)
         work = partial(runs.run_requests, requests, merged, self._runner.address, 0)
         started = monotonic()
-        done: bool = self._wide.run(work) if wide else work()
+        done: bool = self._pool.run(work) if wide else work()
         if done:
             self._learn((monotonic() - started) / (1 if merged else len(requests)), wide)
         return done

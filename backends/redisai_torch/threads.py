@@ -1,17 +1,17 @@
 """How many threads a run uses.
 
 One, as a rule: the scheduler spreads runs over the cores, and a short one only
-loses by being divided. A heavy run that has the machine to itself uses all cores.
-It is done on a thread of its own, because OpenMP gives every thread that runs in
-parallel a pool of its own, and two pools that together exceed the cores make each
-other slower than one core would be.
+loses by being divided. A heavy run that has the machine to itself uses all cores, if
+it comes to the one worker that has a pool for it, which it does under light load.
+OpenMP gives every thread that runs in parallel a pool of its own, and two pools that
+together exceed the cores make each other slower than one core would be.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -43,19 +43,21 @@ def thread_of(run: Run, intra_op: int) -> Thread:
     return thread
 
 
-class Wide:
-    """The thread whose runs use all cores, one at a time."""
+class Pool:
+    """The pool of all cores, which belongs to the worker that first asked for it."""
 
     def __init__(self) -> None:
-        self._executor: ThreadPoolExecutor | None = None
+        self._owner: Thread | None = None
+        self._lock = Lock()
+
+    def belongs_to(self, thread: Thread) -> bool:
+        if self._owner is None:
+            with self._lock:
+                self._owner = self._owner or thread
+        return self._owner is thread
 
     def run(self, work: Callable[[], T]) -> T:
-        """The result of ``work()``; only heavy runs are worth the way here and back."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, "torch", torch.set_grad_enabled, (False,))
-        return self._executor.submit(self._run, work).result()
-
-    def _run(self, work: Callable[[], T]) -> T:
+        """The result of ``work()``, on the owner's thread, with all cores."""
         torch.set_num_threads(CORES)
         try:
             return work()

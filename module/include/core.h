@@ -505,6 +505,8 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
  * is attentive, the next push (or more_work) wakes or starts another one. */
 void rai_queue_occupied(rai_queue *queue, int more_work);
 void rai_queue_attentive(rai_queue *queue);
+/* Worker: from now on this thread, when it is asleep, is woken before the others of its queue. */
+void rai_queue_prefer_this_worker(rai_queue *queue);
 /* Worker: answers the clients of completed jobs. */
 void rai_jobs_complete(rai_job **jobs, int64_t count);
 /* Moves the load of a model that has no session yet to those that somebody waits for. */

@@ -39,6 +39,7 @@ typedef struct sleeper {
 struct rai_queue {
     pthread_mutex_t lock;
     sleeper *sleepers;
+    const sleeper *preferred; /* woken before all others */
     rai_job *head, *tail;
     rai_job *urgent_head, *urgent_tail;
     rai_job *behind_head, *behind_tail; /* taken one by one, when nothing else is there */
@@ -132,15 +133,25 @@ static void *worker_thread(void *argument) {
     return NULL;
 }
 
+/* Takes the sleeper that is to be woken out of the list, which has some. Called with the lock held. */
+static sleeper *next_to_wake(rai_queue *queue) {
+    sleeper **place = &queue->sleepers;
+    for (sleeper **each = place; *each; each = &(*each)->next) {
+        if (*each == queue->preferred) place = each;
+    }
+    sleeper *next = *place;
+    *place = next->next;
+    return next;
+}
+
 /* Makes sure that somebody is, or will be, attentive. Called with the lock held. */
 static void need_attention(rai_queue *queue) {
     if (queue->attentive > 0) return;
     if (queue->sleepers) {
-        sleeper *last = queue->sleepers;
-        queue->sleepers = last->next;
-        last->woken = 1;
+        sleeper *next = next_to_wake(queue);
+        next->woken = 1;
         __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED); /* it is, as soon as it runs */
-        pthread_cond_signal(&last->woken_up);
+        pthread_cond_signal(&next->woken_up);
     } else if (queue->workers < queue->limit) {
         char name[16];
         snprintf(name, sizeof(name), "ai-%.12s", queue->name);
@@ -366,6 +377,12 @@ void rai_queue_occupied(rai_queue *queue, int more_work) {
 void rai_queue_attentive(rai_queue *queue) {
     pthread_mutex_lock(&queue->lock);
     __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+void rai_queue_prefer_this_worker(rai_queue *queue) {
+    pthread_mutex_lock(&queue->lock);
+    queue->preferred = own_sleeper();
     pthread_mutex_unlock(&queue->lock);
 }
 

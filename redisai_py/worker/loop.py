@@ -104,6 +104,9 @@ class Device:
             self.scheduler.finished(batch, seconds, 1 if batch.merged else len(requests))
         if run.away:
             native.end_long_run(self.queue)
+        if run.prefer:
+            run.prefer = False
+            native.prefer_this_worker(self.queue)
         if run.retune:
             run.retune = False
             native.retune(requests[0])

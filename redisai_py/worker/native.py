@@ -27,6 +27,7 @@ from cython.cimports.core import (
     rai_queue_add_gil_wait,
     rai_queue_attentive,
     rai_queue_occupied,
+    rai_queue_prefer_this_worker,
     rai_queue_take,
     rai_statistics_add,
     rai_tensor,
@@ -144,6 +145,11 @@ def begin_long_run(queue: uintptr_t, more_work: cython.bint) -> None:
 
 def end_long_run(queue: uintptr_t) -> None:
     rai_queue_attentive(cython.cast(cython.pointer(rai_queue), queue))
+
+
+def prefer_this_worker(queue: uintptr_t) -> None:
+    """Has the queue wake the calling thread, when it sleeps, before its others."""
+    rai_queue_prefer_this_worker(cython.cast(cython.pointer(rai_queue), queue))
 
 
 def begin(requests: list, runs: cython.int) -> None:
