@@ -14,7 +14,7 @@ cdef class Call:
 @cython.final
 cdef class Request:
     cdef rai_job *job
-    cdef tuple known_signature
+    cdef bytes known_signature
     cdef object known_inputs
     cdef readonly int64_t id
     cdef readonly object model

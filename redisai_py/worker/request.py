@@ -5,14 +5,32 @@ Compiled, with the GIL. What other compiled modules use is declared in ``request
 
 import cython
 from cython.cimports.core import RAI_ABANDONED, rai_call, rai_job, rai_names, rai_tensor
+from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.ref import PyObject
 from cython.cimports.libc.stdint import int64_t, uintptr_t
 from cython.cimports.redisai_py.worker.buffers import wrap
 
 
 @cython.cfunc
-def signature_of(tensor: cython.pointer(rai_tensor)) -> tuple:
-    return tensor.dtype, tuple([tensor.dims[i] for i in range(1, tensor.ndim)])
+def signature_of(job: cython.pointer(rai_job)) -> bytes:
+    """dtype, number of dims and all dims but the first of each input, as raw integers."""
+    length: cython.Py_ssize_t = 0
+    i: cython.int
+    j: cython.int
+    tensor: cython.pointer(rai_tensor)
+    for i in range(job.input_count):
+        length += 1 + (job.inputs[i].ndim if job.inputs[i].ndim > 0 else 1)
+    signature: bytes = PyBytes_FromStringAndSize(cython.NULL, length * cython.sizeof(int64_t))
+    at: cython.pointer(int64_t) = cython.cast(cython.pointer(int64_t), cython.cast(cython.p_char, signature))
+    for i in range(job.input_count):
+        tensor = job.inputs[i]
+        at[0] = tensor.dtype
+        at[1] = tensor.ndim
+        at += 2
+        for j in range(1, tensor.ndim):
+            at[0] = tensor.dims[j]
+            at += 1
+    return signature
 
 
 @cython.cfunc
@@ -93,10 +111,10 @@ class Request:
             self.known_inputs = tensors if self.job.call == cython.NULL else make_call(self.job, tensors)
         return self.known_inputs
 
-    def signature(self) -> tuple:
+    def signature(self) -> bytes:
         """What requests must have in common to run as one batch: dtypes and all dims but the first."""
         if self.known_signature is None:
-            self.known_signature = tuple([signature_of(self.job.inputs[i]) for i in range(self.job.input_count)])
+            self.known_signature = signature_of(self.job)
         return self.known_signature
 
 

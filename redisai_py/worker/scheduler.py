@@ -288,16 +288,23 @@ class Scheduler(Generic[R]):
             members = self._members(model, line, now)
             if members is None:
                 return None
-            chosen = {id(request) for request in members}
             requests = members
-            if len(members) == 1:
-                waiting.popleft()
-            else:
-                line.waiting = deque(request for request in waiting if id(request) not in chosen)
+            self._take(line, members)
             expected = line.seconds
         for request in requests:
             del self._open[request.id]
         return Batch(model, requests, len(requests) > 1 and model.batch_size > 0, expected)
+
+    @staticmethod
+    def _take(line: _Line[R], members: list[R]) -> None:
+        """Takes requests, which are in this order, out of a line. Mostly they are its first ones."""
+        waiting = line.waiting
+        others: list[R] = []
+        for member in members:
+            while (request := waiting.popleft()) is not member:
+                others.append(request)
+        if others:
+            waiting.extendleft(reversed(others))
 
     def _members(self, model: Any, line: _Line[R], now: float) -> list[R] | None:
         """The oldest request and those that may join it, left in line; None: wait for more rows."""
