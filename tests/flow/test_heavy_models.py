@@ -1,9 +1,10 @@
-"""Heavy ONNX models: those get a second session, over all cores, while requests go on."""
+"""Heavy models: runs that are alone use all cores. Of ONNX they get a second session for it, while requests go on."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -77,3 +78,35 @@ def test_a_session_that_is_replaced_serves_its_runs_to_the_end(server: Server, w
         assert server.info("ai")["ai_queue_CPU"] != loads
     expected = np.ones(size) @ (np.eye(size) + 1e-3) @ (np.eye(size) + 1e-3)
     assert np.allclose(get(wire, "y")[0], expected, rtol=1e-3)
+
+
+def test_a_client_that_is_alone_gets_the_worker_with_pytorchs_pool(make_server: Callable[..., Server]) -> None:
+    """However many workers were busy before: OpenMP's pools belong to threads, and there is one pool."""
+    torch_models = pytest.importorskip("torch_models")
+    server = make_server("THREADS_PER_QUEUE", 2)
+
+    def cpu() -> dict[str, float]:
+        return {name: float(value) for name, value in server.info("ai").items() if "_bthread_" in name}
+
+    def execute(count: int) -> None:
+        with server.wire() as connection:
+            assert [connection(*EXECUTE) for _ in range(count)] == [OK] * count
+
+    def busiest_for_one_client() -> str:
+        before = cpu()
+        execute(100)
+        return max(cpu().items(), key=lambda item: item[1] - before.get(item[0], 0))[0]
+
+    with server.wire() as wire:
+        blob = torch_models.saved(torch_models.MatrixChain(1024))
+        assert wire("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", blob) == OK
+        put(wire, "x", np.ones((8, 1024), np.float32))
+    owner = busiest_for_one_client()
+    for _ in range(4):
+        crowd = [threading.Thread(target=execute, args=(40,)) for _ in range(4)]
+        for thread in crowd:
+            thread.start()
+        for thread in crowd:
+            thread.join()
+        assert len(cpu()) == 2
+        assert busiest_for_one_client() == owner
