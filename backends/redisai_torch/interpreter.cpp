@@ -39,11 +39,12 @@ at::Tensor packed_form(const at::Tensor &tensor) {
 }
 
 bool give(const at::Tensor &tensor, rai_take take, void *receiver, int32_t index) {
+    if (tensor.layout() != at::kStrided || tensor._is_zerotensor()) return false; // there may be no data
     bool is_plain = tensor.is_cpu() && tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg();
     at::Tensor other;
     const auto &packed = is_plain ? tensor : other = packed_form(tensor);
     auto dtype = at::getDLDataType(packed);
-    if (dtype.lanes != 1) return false;
+    if (dtype.lanes != 1 || (packed.numel() > 0 && packed.const_data_ptr() == nullptr)) return false;
     auto sizes = packed.sizes();
     rai_view view{dtype.code, dtype.bits, static_cast<int32_t>(sizes.size()), sizes.data(), packed.const_data_ptr()};
     return take(receiver, index, &view) != 0;
@@ -73,7 +74,9 @@ void prepare_thread() {
     static thread_local bool is_prepared = false;
     if (is_prepared) return;
     is_prepared = true;
-    if (getpid() == syscall(SYS_gettid)) at::set_num_threads(1);
+    if (getpid() != syscall(SYS_gettid)) return;
+    at::get_num_threads(); // the first call takes over what another thread has set last
+    at::set_num_threads(1);
 }
 
 // A function, and what comes before and after the tensors among its arguments.
@@ -141,7 +144,7 @@ class Program : public rai_program {
 } // namespace
 
 PYBIND11_MODULE(interpreter, module) {
-    py::class_<Program>(module, "Program", "A method or a function, as a program.")
+    py::class_<Program>(module, "Program", py::module_local(), "A method or a function, as a program.")
         .def_static("of_method", &Program::of_method, py::arg("module"), py::arg("name"))
         .def_static("of_function", &Program::of_function, py::arg("function"), py::arg("is_entry_point"))
         .def_property_readonly("address", &Program::address);

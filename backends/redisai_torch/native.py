@@ -36,22 +36,41 @@ def may_be_native(found: Effects, device: torch.device) -> bool:
     )
 
 
-def runner_of_method(interpreter: Any, module: Any, counts: tuple[int, int], found: Effects) -> Any:
-    """The runner of a module's ``forward``, which takes and gives so many tensors."""
+def tensors_in(parameters: list[Any]) -> int | None:
+    """How many tensors a function takes; None if it has other parameters, which would have to be checked."""
+    return len(parameters) if all(p.type.kind() == "TensorType" for p in parameters) else None
+
+
+def tensors_out(schema: Any) -> int | None:
+    """How many tensors a function gives, -1 for a list; None if its result is anything else."""
+    result = schema.returns[0].type
+    if result.kind() == "TensorType":
+        return 1
+    if result.kind() == "ListType" and result.getElementType().kind() == "TensorType":
+        return -1
+    if result.kind() == "TupleType" and all(element.kind() == "TensorType" for element in result.elements()):
+        return len(result.elements())
+    return None
+
+
+def runner_of_method(interpreter: Any, module: Any, found: Effects) -> Any:
+    """The runner of a module's ``forward``; None if it has other parameters or results than tensors."""
+    if not module._c._has_method("forward"):
+        return None
+    schema = module._c._get_method("forward").schema
+    inputs, outputs = tensors_in(schema.arguments[1:]), tensors_out(schema)
+    if inputs is None or outputs is None:
+        return None
     program = interpreter.Program.of_method(module._c, "forward")
-    return programs.Runner(program, *counts, is_predictable(found.operators))
+    return programs.Runner(program, inputs, outputs, is_predictable(found.operators))
 
 
 def runner_of_function(interpreter: Any, compiled: Any, is_entry_point: bool, found: Effects) -> Any:
     """The runner of a script's function; None if it has other parameters or results than tensors."""
     schema = compiled.schema
-    kinds = [argument.type.kind() for argument in schema.arguments]
-    if not is_entry_point and any(kind != "TensorType" for kind in kinds):
-        return None
-    result = schema.returns[0].type
-    outputs = {"TensorType": 1, "TupleType": -1, "ListType": -1}.get(result.kind())
-    if outputs is None:
+    inputs = -1 if is_entry_point else tensors_in(schema.arguments)
+    outputs = tensors_out(schema)
+    if inputs is None or outputs is None:
         return None
     program = interpreter.Program.of_function(compiled, is_entry_point)
-    inputs = -1 if is_entry_point else len(kinds)
     return programs.Runner(program, inputs, outputs, is_predictable(found.operators), compiled.name)

@@ -1,10 +1,14 @@
-"""TorchScript whose run time follows from the shapes of its inputs: no loops, no branches, no shapes made of values."""
+"""TorchScript whose run time grows with the dims of its inputs and follows from them.
+
+No loops, no branches, no shapes made of values: not ``where``, which may be ``nonzero``. And no numbers made of
+shapes, of which a difference could be large for small inputs; sizes for views are left out by ``graph.operators``.
+"""
 
 from __future__ import annotations
 
 STRUCTURE = """
     Constant GetAttr ListConstruct ListUnpack TupleConstruct TupleIndex TupleUnpack
-    NumToTensor device dtype unchecked_cast
+    device dtype unchecked_cast
 """
 
 ELEMENTWISE = """
@@ -13,7 +17,7 @@ ELEMENTWISE = """
     fmod full_like ge gelu glu gt hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan le leaky_relu lerp log
     log10 log1p log2 logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul ne neg
     ones_like pow prelu reciprocal relu relu6 remainder round rsqrt rsub selu sigmoid sign silu sin sinh softplus
-    softshrink softsign sqrt square sub tan tanh threshold to true_divide trunc type_as where xlogy zeros_like
+    softshrink softsign sqrt square sub tan tanh threshold to true_divide trunc type_as xlogy zeros_like
 """
 
 REDUCTIONS = """
@@ -28,8 +32,8 @@ LAYERS = """
 """
 
 ARRANGEMENTS = """
-    alias broadcast_to cat chunk constant_pad_nd dim expand expand_as flatten flip gather index_select len movedim
-    narrow numel pad permute repeat reshape roll scatter select size slice split split_with_sizes squeeze stack
+    alias broadcast_to cat chunk constant_pad_nd dim expand expand_as flatten flip gather index_select movedim
+    narrow pad permute repeat reshape roll scatter select slice split split_with_sizes squeeze stack
     swapaxes t take_along_dim transpose tril triu unbind unflatten unsqueeze view view_as
     __getitem__ arange eye full ones zeros
 """

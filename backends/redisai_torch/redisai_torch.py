@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from redisai_py.backend import BackendError, Options, Outputs, Redis, Run, ScriptSource, Source, parse_device
-from redisai_py.worker import runs
+from redisai_py.worker import programs, runs
 
 from . import archive, native
 from .each import each_of_module
@@ -43,7 +43,9 @@ class Backend:
         if found.uses_autograd:
             module = load_module(source.blob, device)
         if self.interpreter is not None and native.may_be_native(found, device):
-            return NativeSession(self, module, device, found)
+            runner = native.runner_of_method(self.interpreter, module, found)
+            if runner is not None:
+                return NativeSession(self, module, device, found, runner)
         return Session(self, module, device, found)
 
     def load_script(self, source: ScriptSource, redis: Redis) -> ScriptSession:
@@ -68,7 +70,7 @@ def find_interpreter(options: Options) -> Any:
     try:
         interpreter = native.load_interpreter()
         why = f"nothing was compiled for PyTorch {torch.__version__} (python -m redisai_py compile)"
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         interpreter, why = None, str(error)
     if interpreter is None:
         options.log("notice", f"TorchScript runs through PyTorch's Python package: {why}")
@@ -171,10 +173,11 @@ class Session:
 class NativeSession(Session):
     """A model that runs without Python, too; what its program declines, the package does."""
 
-    def __init__(self, backend: Backend, module: Any, device: torch.device, found: Effects) -> None:
+    def __init__(
+        self, backend: Backend, module: Any, device: torch.device, found: Effects, runner: programs.Runner
+    ) -> None:
         super().__init__(backend, module, device, found)
-        counts = len(self.inputs), len(self.outputs)
-        self._runner = native.runner_of_method(backend.interpreter, module, counts, found)
+        self._runner = runner
 
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
         thread = thread_of(run, self._intra_op)

@@ -31,6 +31,7 @@ class Thread:
 
     def __init__(self, intra_op: int) -> None:
         torch.set_grad_enabled(False)
+        torch.get_num_threads()  # the first call takes over what another thread has set last
         torch.set_num_threads(intra_op or 1)
         self.inference_mode = torch.inference_mode()
 
@@ -62,4 +63,4 @@ class Pool:
         try:
             return work()
         finally:
-            torch.set_num_threads(1)  # the part of this setting that MKL has is everybody's
+            torch.set_num_threads(1)

@@ -269,7 +269,10 @@ int rai_run_at_once(rai_job *job) {
     rai_runner *runner = runner_for(job);
     if (runner == NULL) return 0;
     int64_t started = now_ns();
-    if (!run_one(runner, NULL, job)) return 0;
+    if (!run_one(runner, NULL, job)) {
+        watch(runner, model, MOST_AT_ONCE); /* such runs cost as much again on a worker: not many, or none */
+        return 0;
+    }
     int64_t elapsed = now_ns() - started;
     const rai_tensor *first = job->output_count ? job->outputs[0] : NULL;
     int64_t samples = first == NULL ? 0 : first->ndim > 0 ? first->dims[0] : 1;

@@ -21,6 +21,7 @@ from cython.cimports.libc.string import memcpy, strdup
 from cython.cimports.program import rai_program, rai_view
 
 MOST_INPUTS = cython.declare(cython.int, 64)
+MOST_DIMS = cython.declare(cython.int, 64)  # as in numpy, through which the session's Python method goes
 
 
 @cython.cfunc
@@ -31,7 +32,9 @@ def take(receiver: cython.p_void, index: int32_t, output: cython.pointer(cython.
     one: cython.pointer(rai_run) = cython.cast(cython.pointer(rai_run), receiver)
     dtype: int32_t = rai_dtype_of_code(output.code, output.bits)
     tensor: cython.pointer(rai_tensor)
-    if index < 0 or index >= one.output_count or one.outputs[index] != cython.NULL or dtype < 0 or dtype == RAI_STRING:
+    if index < 0 or index >= one.output_count or one.outputs[index] != cython.NULL:
+        return 0
+    if dtype < 0 or dtype == RAI_STRING or output.ndim > MOST_DIMS:
         return 0
     tensor = one.outputs[index] = rai_tensor_new(dtype, output.ndim, output.dims, 0, False)
     if tensor == cython.NULL:
@@ -51,7 +54,7 @@ def view_inputs(one: cython.pointer(rai_run), views: cython.pointer(rai_view)) -
         return False
     for i in range(one.input_count):
         tensor = one.inputs[i]
-        if tensor.dtype == RAI_STRING:
+        if tensor.dtype == RAI_STRING or tensor.ndim > MOST_DIMS:
             return False
         views[i].code = rai_dtype_code(tensor.dtype)
         views[i].bits = 8 * rai_dtype_size(tensor.dtype)

@@ -369,6 +369,17 @@ def test_results_that_tensors_cannot_hold(script: Wire, dtype: str, error: str) 
     assert script("AI.SCRIPTRUN", "cast", "cast", "INPUTS", "x", "OUTPUTS", "out") == Error(error)
 
 
+def test_a_result_without_data(script: Wire) -> None:
+    script("AI.SCRIPTSET", "zero", "CPU", "SOURCE", "def zero(a):\n    return torch._efficientzerotensor([3])\n")
+    reply = script("AI.SCRIPTRUN", "zero", "zero", "INPUTS", "x", "OUTPUTS", "out")
+    assert isinstance(reply, Error) and "ZeroTensor" in reply.text
+
+
+def test_tensors_of_more_dims_than_numpy_has(script: Wire) -> None:
+    assert script("AI.TENSORSET", "deep", "FLOAT", *[1] * 70) == OK
+    assert script("AI.SCRIPTRUN", "s", "double", "INPUTS", "deep", "OUTPUTS", "out") == Error("Unsupported code 7")
+
+
 def test_operators_by_their_bare_names(script: Wire) -> None:
     """``torch.x`` is the operator ``aten::x``, also where PyTorch has no Python function of that name."""
     body = "torch.slice(torch.relu(a - 1), 0, 0, 1, 1) + torch.full([1], 2.0)"

@@ -51,6 +51,20 @@ def fails(wire: Wire, *parts: str) -> None:
     assert as_dict(wire("AI.INFO", "m"))["errors"] == 1
 
 
+class Numbered(torch.nn.Module):
+    """A parameter that no tensor can be given for, though it is not used."""
+
+    def forward(self, x: torch.Tensor, number: int) -> torch.Tensor:
+        return x
+
+
+def test_a_parameter_that_is_no_tensor(wire: Wire) -> None:
+    store(wire, "m", Numbered())
+    put(wire, "x", X)
+    reply = run(wire, ("x", "x"))
+    assert isinstance(reply, Error) and "Expected a value of type 'int'" in reply.text
+
+
 # ---- storing --------------------------------------------------------------------------
 
 

@@ -11,16 +11,12 @@ FORMS = ("compiled", "package")
 """How TorchScript runs: as programs, or through PyTorch's Python package."""
 
 
-def is_compiled() -> bool:
-    import torch
-
-    return extension.library_path(torch.__version__).exists()
-
-
 def load_arguments(form: str, directory: Path) -> tuple[str, ...]:
     """The load arguments of a server whose TORCH backend has this form; ``directory`` is for a copy of it."""
     if form == "compiled":
-        assert is_compiled() or shutil.which("c++") is None, "run: make test, or: python -m redisai_py compile"
+        assert extension.is_compiled() or shutil.which("c++") is None, (
+            "run: make test, or: python -m redisai_py compile"
+        )
         return ()
     copy = directory / "redisai_torch"
     shutil.copytree(extension.FOLDER, copy, ignore=shutil.ignore_patterns("*.so", "__pycache__"))

@@ -14,6 +14,7 @@ import sys
 import tarfile
 import time
 import venv
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,18 @@ def test_the_wheel_says_what_it_found(environment: Environment) -> None:
     found = {row.split()[1]: row.split()[0] for row in rows}
     assert found.items() >= {"module": "ok", "libpython": "ok", "ONNX": "ok", "redis-server": "ok", "TF": "--"}.items()
     assert f"redisai-py {__version__}, redis-server" in environment.run("redisai-server", "--version")
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_the_wheel_compiles_its_part_for_pytorch(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    line = [sys.executable, "-m", "redisai_py", "compile"]
+    variables = dict(os.environ, PYTHONPATH=str(tmp_path))
+    result = subprocess.run(line, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()).parent == tmp_path / "redisai_py" / "backends" / "redisai_torch"
 
 
 def test_pytest_finds_the_fixtures_of_the_wheel(environment: Environment, tmp_path: Path) -> None:
