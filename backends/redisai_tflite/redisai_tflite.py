@@ -27,6 +27,9 @@ CORES = len(os.sched_getaffinity(0))
 HEAVY = 250e-6  # seconds: a run that is worth several threads
 
 DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
+MOST_DIMS = 6
+"""What the runtime's kernels of XNNPACK take. They do not look: more dims than these end the process."""
+
 WRONG_TYPE = "Input tensor type doesn't match the type expected by the model definition"
 
 
@@ -137,6 +140,7 @@ class Interpreter:
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
         self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
+        self._declared_dims = [len(shape) for shape in self._shapes]
         self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
@@ -178,6 +182,9 @@ class Interpreter:
 
     def _resize(self, arrays: list[Any]) -> None:
         wanted = [array.shape for array in arrays]
+        # An input that the model declares with more has other kernels.
+        if any(len(shape) > max(MOST_DIMS, dims) for shape, dims in zip(wanted, self._declared_dims, strict=True)):
+            raise BackendError("Failed to resize input tensors")
         self.broken = True
         try:
             for (index, _), shape, known in zip(self._inputs, wanted, self._shapes, strict=True):

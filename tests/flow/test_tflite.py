@@ -215,3 +215,20 @@ def test_models_survive_reload_restore_and_an_aof_rewrite(make_server: Callable[
         assert_tensor(wire, "y0", x * x)
         assert as_dict(wire("AI.MODELGET", "copy", "META"))["tag"] == b"t"
         assert wire("AI.MODELGET", "m", "BLOB") == blob
+
+
+@pytest.mark.parametrize("dims", [7, 10, 11, 16, 64, 1000])
+def test_more_dims_than_the_kernels_take_are_refused(wire: Wire, dims: int) -> None:
+    assert store(wire, models.lite_identity("FLOAT")) == OK
+    assert wire("AI.TENSORSET", "x0", "FLOAT", *[1] * dims, "VALUES", 5) == OK
+    reply = wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "x0", "OUTPUTS", 1, "y0")
+    assert reply == Error("Failed to resize input tensors") or (dims > 64 and isinstance(reply, Error))
+    assert execute(wire, [sample("FLOAT").reshape(3, 1, 1, 1, 1, 1)]) == OK
+
+
+def test_a_model_that_declares_many_dims_takes_as_many(wire: Wire) -> None:
+    assert store(wire, models.lite_double_of_8_dims()) == OK
+    x = np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1, 1, 1, 1, 1)
+    assert execute(wire, [x]) == OK
+    assert_tensor(wire, "y0", x + x)
+    assert execute(wire, [x[..., None]]) == Error("Failed to resize input tensors")
