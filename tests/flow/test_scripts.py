@@ -129,6 +129,18 @@ def test_scripts_cannot_use_files_of_the_server(wire: Wire, body: str) -> None:
     assert wire("EXISTS", "s") == 0
 
 
+def test_no_function_is_run_before_it_is_called(server: Server, wire: Wire) -> None:
+    source = "def first(x):\n    return x\n"
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == OK
+    before = server.peak_memory()
+    source += "def gigabyte(x):\n    y = torch.zeros([250000000])\n    return x + y[0]\n"
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == OK
+    assert server.peak_memory() - before < 200e6
+    assert wire("AI.TENSORSET", "x", "FLOAT", 1, "VALUES", 2) == OK
+    assert wire("AI.SCRIPTRUN", "s", "gigabyte", "INPUTS", "x", "OUTPUTS", "y") == OK
+    assert wire("AI.TENSORGET", "y", "VALUES") == [b"2"]
+
+
 def test_a_wrong_type_is_reported_after_compilation(wire: Wire) -> None:
     wire("SET", "k", "v")
     assert wire("AI.SCRIPTSTORE", "k", "CPU", *STORE) == WRONG_TYPE
