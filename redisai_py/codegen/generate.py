@@ -258,6 +258,7 @@ def onnxruntime_header() -> str:
         "#include <stdint.h>",
         *(f"#define {name} {value}" for name, value in onnxruntime_api.CONSTANTS.items()),
         f"#define ORT_API_VERSION {onnxruntime_api.API_VERSION}",
+        f"#define ORT_NEWER_API_VERSION {onnxruntime_api.NEWER_API_VERSION}",
         *(f"typedef struct {name} {name};" for name in onnxruntime_api.OPAQUE_TYPES),
         "typedef struct OrtApi {",
     ]
@@ -285,12 +286,13 @@ def onnxruntime_pxd() -> str:
         f"# {NOTICE}",
         "from libc.stdint cimport int64_t, uint32_t",
         'cdef extern from "onnxruntime_api.h" nogil:',
-        *(f"    int {name}" for name in (*onnxruntime_api.CONSTANTS, "ORT_API_VERSION")),
+        *(f"    int {name}" for name in (*onnxruntime_api.CONSTANTS, "ORT_API_VERSION", "ORT_NEWER_API_VERSION")),
         *(f"    ctypedef struct {name}" for name in onnxruntime_api.OPAQUE_TYPES),
         "    ctypedef struct OrtApi:",
         *(f"        {f.returns} (*{f.name})({f.parameters}) noexcept nogil" for f in onnxruntime_api.FUNCTIONS),
         "    ctypedef struct OrtApiBase:",
         "        OrtApi *(*GetApi)(uint32_t version) noexcept nogil",
+        "        const char *(*GetVersionString)() noexcept nogil",
         "    ctypedef OrtApiBase *(*OrtGetApiBase)() noexcept nogil",
     ]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,6 @@ from cython.cimports.core import (
     rai_tensor_retain,
 )
 from cython.cimports.redis_api import (
-    RedisModule_StringPtrLen,
     RedisModuleCtx,
     RedisModuleString,
 )
@@ -33,12 +32,6 @@ PRIORITY = cython.declare(cython.int, 16)
 # What is being parsed (one thread, so one is enough).
 argv_at = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
 argv_end = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
-
-
-def is_separator(argument: cython.pointer(RedisModuleString)) -> cython.bint:
-    if RedisModule_StringPtrLen(argument, cython.NULL)[0] != b"|"[0]:  # as nearly all words of a DAG
-        return False
-    return is_word(argument, b"|>")
 
 
 @cython.cfunc

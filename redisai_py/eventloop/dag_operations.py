@@ -123,7 +123,6 @@ def parse_execution(
         return error
     op.job.dag = dag
     op.job.op = position
-    op.job.enqueued_us = owner.enqueued_us
     op.job.timeout_ms = owner.timeout_ms
     op.job.urgent = owner.urgent
     for i in range(op.job.input_count):
