@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from pycparser import c_ast, c_generator, c_parser
@@ -238,9 +239,19 @@ def command_pxd() -> str:
 
 
 def own_declarations(header: Path) -> str:
-    """The C declarations of a header of our own, without its preprocessor lines."""
-    lines = [line for line in header.read_text().splitlines() if not line.startswith("#")]
-    return re.sub(r"/\*.*?\*/", "", "\n".join(lines), flags=re.DOTALL)
+    """The C declarations of a header of our own, and of those beside it that it includes, without comments."""
+    seen: set[Path] = set()
+
+    def lines_of(path: Path) -> Iterator[str]:
+        seen.add(path)
+        for line in path.read_text().splitlines():
+            included = re.match(r'#include "(.+)"', line)
+            if included and (path.parent / included[1]).exists() and path.parent / included[1] not in seen:
+                yield from lines_of(path.parent / included[1])
+            elif not line.startswith("#"):
+                yield line
+
+    return re.sub(r"/\*.*?\*/", "", "\n".join(lines_of(header)), flags=re.DOTALL)
 
 
 def cffi_declarations(declarations: str) -> str:
