@@ -17,8 +17,8 @@ from cython.cimports.redis_api import (
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
 from cython.cimports.redisai_py.eventloop.dag_names import claim_name, define_name
-from cython.cimports.redisai_py.eventloop.execution import BAD_PRIORITY, parse_priority, unexpected
 from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, report_read, report_written
+from cython.cimports.redisai_py.eventloop.running import BAD_PRIORITY, parse_priority, unexpected
 
 UNEXPECTED = cython.declare(cython.p_const_char, b"ERR Invalid DAG command. Unexpected argument:  %s")
 
