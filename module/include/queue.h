@@ -14,6 +14,10 @@ void rai_queues_flush(void);
  * Returns the number of jobs taken; *cancelled receives ids of cancelled jobs. */
 int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
                        int64_t *cancelled_count, int64_t deadline_us);
+/* Pushes a job that is not, or no longer, parked. */
+void rai_queue_push(rai_queue *queue, rai_job *job);
+/* Has a worker look at the scheduler, when one can: there may be something to do. */
+void rai_queue_look(rai_queue *queue);
 /* Worker: around a run that is expected to be long. While no worker of the queue
  * is attentive, the next push (or more_work) wakes or starts another one. */
 void rai_queue_occupied(rai_queue *queue, int more_work);
@@ -47,8 +51,10 @@ int64_t rai_queue_worker_limit(const rai_queue *queue);
 rai_queue *rai_queue_at(int64_t index);
 double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker);
 
-/* The watchdog thread: calls back into Python when a run may have to be ended. */
-void rai_watchdog_arm(int64_t deadline_us); /* worker */
+/* The watchdog thread: calls back into Python when a run may have to be ended, or, so
+ * much later than it passes, for the TIMEOUT of a request. */
+typedef enum rai_grace { RAI_GRACE_US = 1000 } rai_grace;
+void rai_watchdog_arm(int64_t deadline_us);
 void rai_watchdog_poke(void);
 
 /* Implemented in Python (worker/entry.py): the life of a worker thread, and the watchdog's look at the runs: it returns

@@ -8,8 +8,7 @@
 
 enum { RAI_REDIS_7 = 0x00070000 }; /* as RedisModule_GetServerVersion states it */
 
-/* queue.c: how a job that is not (or no longer) parked reaches a worker. */
-void rai_queue_push(rai_queue *queue, rai_job *job);
+/* queue.c */
 /* Pushes now, or together with the other jobs of this turn (event loop). */
 void rai_queue_push_soon(rai_queue *queue, rai_job *job);
 /* Pushes behind all others; rai_queue_hasten moves the load of a model from there to them. */

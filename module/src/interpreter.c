@@ -20,6 +20,7 @@ COMPILED_MODULES(DECLARE)
 
 static pthread_once_t worker_import = PTHREAD_ONCE_INIT;
 static char worker_import_error[512]; /* empty: the worker side is imported */
+static enum { NOT_YET, IMPORTED, BROKEN } worker_side;
 
 static int fail(RedisModuleCtx *ctx, const char *what, const char *why) {
     RedisModule_Log(ctx, "warning", "could not start Python: %s%s%s", what, why ? ": " : "", why ? why : "");
@@ -123,6 +124,7 @@ static void import_worker_side(void) {
     PyGILState_Release(gil);
     if (worker_import_error[0]) rai_log("warning", worker_import_error);
     rai_exit_quickly();
+    __atomic_store_n(&worker_side, entry ? IMPORTED : BROKEN, __ATOMIC_RELEASE);
 }
 
 /* What a worker does when its Python side cannot be imported: it answers. */
@@ -180,5 +182,8 @@ void rai_serve_flows(void) {
 }
 
 int64_t rai_check_runs(int64_t now_us) {
-    return rai_python_watchdog(now_us);
+    enum { LATER_US = 100000 };
+    int side = __atomic_load_n(&worker_side, __ATOMIC_ACQUIRE);
+    if (side == IMPORTED) return rai_python_watchdog(now_us);
+    return side == BROKEN ? INT64_MAX : now_us + LATER_US;
 }

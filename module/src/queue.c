@@ -297,6 +297,13 @@ void rai_queue_occupied(rai_queue *queue, int more_work) {
     pthread_mutex_unlock(&queue->lock);
 }
 
+void rai_queue_look(rai_queue *queue) {
+    pthread_mutex_lock(&queue->lock);
+    queue->look = 1;
+    rai_queue_need_attention(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
 void rai_queue_attentive(rai_queue *queue) {
     pthread_mutex_lock(&queue->lock);
     __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);

@@ -4,6 +4,9 @@
 
 #include "queue_state.h"
 
+/* So long timeouts, a year and more, never pass. */
+static const int64_t LONGEST_TIMEOUT_MS = (int64_t)1 << 35;
+
 enum { JOB_WAITING, JOB_BEGUN, JOB_GIVEN_UP }; /* phases of a request, of which it leaves the first once */
 
 void rai_queue_enter(rai_job *job) {
@@ -12,6 +15,10 @@ void rai_queue_enter(rai_job *job) {
     int64_t ready_us = job->dag ? rai_now_us() : job->enqueued_us;
     if (job->model->queue) __atomic_add_fetch(&job->model->queue->entered, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&job->ready_us, ready_us, __ATOMIC_RELEASE);
+    /* Workers look at TIMEOUTs, too, but all of them may be busy by then. */
+    if (job->timeout_ms > 0 && job->timeout_ms < LONGEST_TIMEOUT_MS) {
+        rai_watchdog_arm(job->enqueued_us + job->timeout_ms * 1000 + RAI_GRACE_US);
+    }
 }
 
 /* Whether the request was waiting, and is in the given phase from now on. */

@@ -1,5 +1,6 @@
 /* The watchdog: one thread that ends runs which take longer than allowed, or
- * whose clients are all gone. It sleeps without a timer while nothing runs, and
+ * whose clients are all gone, and answers requests whose TIMEOUT passes while all
+ * workers are busy. It sleeps without a timer while nothing runs, and
  * wakes about once per allowed run time while something does, so that starting a
  * run costs it no more than one comparison. */
 #include <errno.h>

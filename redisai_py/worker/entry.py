@@ -58,6 +58,6 @@ def rai_python_flows() -> None:
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def rai_python_watchdog(now_us: int) -> int:
-    """Looks at the runs; returns when to look again, in monotonic microseconds."""
-    next_look = watchdog.check()
+    """Looks at the runs, and at who waits; returns when to look again, in monotonic microseconds."""
+    next_look = min([watchdog.check(), *[device.expire() for device in list(_devices.values())]])
     return control.FOR_EVER if next_look == inf else int(next_look * 1e6)

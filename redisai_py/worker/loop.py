@@ -15,9 +15,13 @@ from redisai_py.backend import BackendError, Run
 
 from . import native, watchdog
 from .batching import execute_merged
+from .core import lib
 from .scheduler import SHORT, Batch, Scheduler
 
 Request = Any  # request.Request: compiled, so mypy does not see it
+
+GRACE = lib.RAI_GRACE_US * 1e-6
+"""Seconds after a TIMEOUT for a worker to notice it, before the watchdog does."""
 
 
 class Device:
@@ -52,22 +56,38 @@ class Device:
 
     def _plan(self, new: list[Request], cancelled: list[int]) -> tuple[Batch[Request] | None, list[Request], float]:
         """Feeds the scheduler and asks it: (what to run, what is over without a run, when to look again)."""
-        scheduler = self.scheduler
         now = monotonic()
         with self.lock:
-            spent = []
-            for request in new:
-                if request.cancelled:  # its cancellation may have come first
-                    spent.append(request)
-                else:
-                    scheduler.push(request)
-            spent += [request for id in cancelled if (request := scheduler.cancel(id)) is not None]
-            late = scheduler.expired(now)
-            for request in late:
-                native.time_out(request)
-            batch = scheduler.next(now)
-            wake_at = 0.0 if batch is not None else scheduler.wake_at()
-        return batch, spent + late, wake_at
+            spent = self._accept(new, cancelled, now)
+            batch = self.scheduler.next(now)
+            wake_at = 0.0 if batch is not None else self.scheduler.wake_at()
+        return batch, spent, wake_at
+
+    def _accept(self, new: list[Request], cancelled: list[int], now: float) -> list[Request]:
+        """Feeds the scheduler; what is over without a run. Called with the lock held."""
+        scheduler = self.scheduler
+        spent = []
+        for request in new:
+            if request.cancelled:  # its cancellation may have come first
+                spent.append(request)
+            else:
+                scheduler.push(request)
+        spent += [request for id in cancelled if (request := scheduler.cancel(id)) is not None]
+        late = scheduler.expired(now)
+        for request in late:
+            native.time_out(request)
+        return spent + late
+
+    def expire(self) -> float:
+        """Called by the watchdog when a TIMEOUT may have passed: workers may all be busy. When to look again."""
+        new, cancelled = native.take_waiting(self.queue)
+        now = monotonic()
+        with self.lock:
+            spent = self._accept(new, cancelled, now)
+            next_look = self.scheduler.next_deadline()
+        native.complete_or_push(self.queue, spent)
+        native.look(self.queue)  # a worker may be on its way for what is not in the queue any more
+        return 0.0 if new else next_look + GRACE  # there may be more
 
     def _run(self, batch: Batch[Request], run: Run) -> None:
         run.away = batch.expected >= SHORT

@@ -26,8 +26,10 @@ from cython.cimports.core import (
     rai_queue,
     rai_queue_add_gil_wait,
     rai_queue_attentive,
+    rai_queue_look,
     rai_queue_occupied,
     rai_queue_prefer_this_worker,
+    rai_queue_push,
     rai_queue_take,
     rai_statistics_add,
     rai_tensor,
@@ -150,6 +152,42 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
         else:
             requests.append(make_request(jobs[i]))
     return requests, [cancelled[i] for i in range(cancelled_count)]
+
+
+def take_waiting(queue: uintptr_t) -> tuple:
+    """The same for the watchdog, who does not wait, and leaves jobs that call somebody back to workers."""
+    at: cython.pointer(rai_queue) = cython.cast(cython.pointer(rai_queue), queue)
+    jobs: cython.pointer(rai_job)[64]
+    cancelled: int64_t[64]
+    cancelled_count: int64_t = 0
+    i: int64_t
+    taken: int64_t = rai_queue_take(at, jobs, MOST_JOBS, cancelled, MOST_JOBS, cython.address(cancelled_count), 0)
+    requests: list = []
+    for i in range(taken):
+        if not is_over(jobs[i]):
+            requests.append(make_request(jobs[i]))
+        elif jobs[i].calls_back:
+            rai_queue_push(at, jobs[i])
+        else:
+            complete_jobs(cython.address(jobs[i]), 1)
+    return requests, [cancelled[i] for i in range(cancelled_count)]
+
+
+def complete_or_push(queue: uintptr_t, requests: list) -> None:
+    """Answers clients, and gives requests that call somebody back to a worker again; the requests are spent."""
+    job: cython.pointer(rai_job)
+    for request in requests:
+        job = cython.cast(Request, request).job
+        cython.cast(Request, request).job = cython.NULL
+        if job.calls_back:
+            rai_queue_push(cython.cast(cython.pointer(rai_queue), queue), job)
+        else:
+            complete_jobs(cython.address(job), 1)
+
+
+def look(queue: uintptr_t) -> None:
+    """Has a worker, when one can, look at the scheduler."""
+    rai_queue_look(cython.cast(cython.pointer(rai_queue), queue))
 
 
 def begin_long_run(queue: uintptr_t, more_work: cython.bint) -> None:

@@ -226,11 +226,15 @@ class Scheduler(Generic[R]):
         """
         return self._running == 1 and not self._open and self._solitary >= SOLITARY
 
-    def wake_at(self) -> float:
-        """When ``next`` or ``expired`` may have something new although nothing was pushed or finished."""
+    def next_deadline(self) -> float:
+        """When ``expired`` will have something, if nothing is pushed; infinity: never."""
         while self._deadlines and self._deadlines[0][1] not in self._open:
             heapq.heappop(self._deadlines)
-        wake = self._deadlines[0][0] if self._deadlines else inf
+        return self._deadlines[0][0] if self._deadlines else inf
+
+    def wake_at(self) -> float:
+        """When ``next`` or ``expired`` may have something new although nothing was pushed or finished."""
+        wake = self.next_deadline()
         for model in (*self._urgent_turns, *self._turns):
             line = model.line
             if line.running >= self._limit(model, line):

@@ -3,7 +3,7 @@
 It also notices runs that were expected to be short and are not: the worker that is
 stuck in one counts as attentive, so another one has to be called in its place.
 
-The C watchdog thread calls ``check``; it sleeps while nothing runs.
+The C watchdog thread calls ``check``; it sleeps while nothing runs, and no request with a TIMEOUT waits.
 """
 
 from __future__ import annotations

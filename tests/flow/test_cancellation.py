@@ -175,6 +175,32 @@ def test_a_hundred_clients_that_leave(server: Server, wire: Wire) -> None:
     assert wire("KEYS", "y*") == []
 
 
+def test_a_timeout_is_answered_while_the_only_worker_is_busy(server: Server, wire: Wire, victim: Wire) -> None:
+    start(server, victim, "endless")
+    with server.wire() as patient:
+        start(server, patient, "fast", "patient")
+        clients = [server.wire() for _ in range(100)]
+        for number, client in enumerate(clients):
+            send(client, "fast", f"y{number}", "TIMEOUT", 50 + number % 3)
+        assert [client.read() for client in clients] == [Status("TIMEDOUT")] * 100
+        dag = "AI.DAGEXECUTE ROUTING spin TIMEOUT 50 |> AI.TENSORSET x FLOAT 1 1 VALUES 0"
+        dag += " |> AI.MODELEXECUTE spin INPUTS 1 x OUTPUTS 1 y |> AI.TENSORGET y VALUES"
+        assert clients[0](*dag.split()) == Status("TIMEDOUT")
+        assert not victim.has_reply() and not patient.has_reply()
+        for client in clients:
+            client.close()
+        victim.close()
+        assert patient.read() == OK, "who gave no TIMEOUT waits on"
+    assert wire("KEYS", "y*") == []
+    assert execute(wire, "fast", "z") == OK
+
+
+def test_a_timeout_does_not_end_what_runs(server: Server, wire: Wire) -> None:
+    put(wire, "slow", np.full((1, 1), models.turns_for(0.4), np.float32))
+    send(wire, "slow", "y", "TIMEOUT", 100)
+    assert wire.read() == OK
+
+
 def test_the_watchdog_terminates_a_run_that_takes_too_long(make_server: Callable[..., Server]) -> None:
     server = make_server("MODEL_EXECUTION_TIMEOUT", 1000)
     with server.wire() as wire, server.wire() as other:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -70,23 +69,6 @@ def test_operations_that_do_not_need_each_other_run_at_once(server: Server, wire
         wait_until(lambda: as_dict(observer("AI.INFO", second))["calls"] == 1)
         assert not runner.has_reply()
         assert wire("CLIENT", "KILL", "ID", identity) == 1
-
-
-def test_two_slow_operations_take_about_as_long_as_one(wire: Wire) -> None:
-    """In the best of some attempts: something else may need the cores."""
-    slow(wire, 0.3)
-    ops = [execute("spin", "slow", "x"), execute("other", "slow", "y")]
-
-    def seconds(*commands: list[Argument]) -> float:
-        start = time.monotonic()
-        assert all(set(wire(*command)) == {OK} for command in commands)
-        return time.monotonic() - start
-
-    def is_faster() -> bool:
-        together = seconds(dag(*ops, load=["slow"]))
-        return together < 0.8 * seconds(*[dag(op, load=["slow"]) for op in ops])
-
-    assert any(is_faster() for _ in range(8))
 
 
 def test_an_operation_waits_for_all_its_inputs(wire: Wire) -> None:
