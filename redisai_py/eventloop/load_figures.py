@@ -26,6 +26,7 @@ from cython.cimports.core import (
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdio import snprintf
+from cython.cimports.libc.string import strchr
 from cython.cimports.redis_api import (
     RedisModule_Free,
     RedisModule_InfoAddFieldCString,
@@ -42,6 +43,16 @@ from cython.cimports.redisai_py.eventloop.replies import reply_with_number, repl
 NAME_SIZE = cython.declare(cython.int, 256)
 
 
+def make_plain(text: cython.p_char, others: cython.p_const_char) -> cython.void:
+    """Makes a name, which may be any bytes, part of a line: what is not printable ASCII, and ``others``, become _."""
+    character: cython.uchar
+    while text[0] != 0:
+        character = text[0]
+        if character <= b" "[0] or character > b"~"[0] or strchr(others, character) != cython.NULL:
+            text[0] = b"_"[0]
+        text += 1
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -50,12 +61,8 @@ def begin_line(
 ) -> cython.void:
     """Begins a line of ``field=value`` under ``kind_name``, without what would make it ambiguous."""
     line: cython.char[256]
-    i: cython.int = 0
     snprintf(line, cython.sizeof(line), b"%s_%s", kind, name)
-    while line[i] != 0:
-        if line[i] <= b" "[0] or line[i] == b":"[0] or line[i] == b"#"[0] or line[i] == b","[0] or line[i] == b"="[0]:
-            line[i] = b"_"[0]
-        i += 1
+    make_plain(line, b":#,=")
     RedisModule_InfoBeginDictField(ctx, line)
 
 
