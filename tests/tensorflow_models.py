@@ -455,6 +455,31 @@ def lite_gather() -> bytes:
     return convert(lambda x: tf.gather(tf.constant([10.0, 20.0]), x), vector("x", tf.int32))
 
 
+@functools.cache
+def lite_where() -> bytes:
+    """The indices of what is above 0 in x, which may be none."""
+    return convert(lambda x: tf.where(x > 0), vector("x"))
+
+
+@functools.cache
+def lite_total(size: int) -> bytes:
+    """The sum of its inputs, of ``size`` by ``size``, in all runs until now, and x @ x, which takes time."""
+
+    class Total(tf.Module):
+        def __init__(self) -> None:
+            self.total = tf.Variable(tf.zeros([size, size]))
+
+        @tf.function(input_signature=[tf.TensorSpec([size, size], tf.float32, name="x")])
+        def run(self, x: Any) -> Any:
+            self.total.assign_add(x)
+            return self.total.read_value() + x @ x
+
+    module = Total()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.run.get_concrete_function()], module)
+    with quiet():
+        return bytes(converter.convert())
+
+
 def run_lite(blob: bytes, inputs: Sequence[Array]) -> list[Array]:
     """What the interpreter itself computes."""
     interpreter = Interpreter(model_content=blob)

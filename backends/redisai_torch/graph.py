@@ -60,9 +60,10 @@ def analyse(module: Any) -> Effects:
     inputs = list(graph.inputs())[1:]
     # The alias analysis assumes that loops are entered: what is carried into one may still be an input after it.
     loops = any(node.kind() == "prim::Loop" for node in found)
+    unseen = any(updates_statistics(node) for node in found if node.kind() not in ANALYSED)
     return Effects(
-        writes_inputs=any(map(aliases.has_writers, inputs)) or (loops and any(map(is_write, found))),
-        has_state=opaque or any(changes_state(node, aliases) for node in found),
+        writes_inputs=unseen or any(map(aliases.has_writers, inputs)) or (loops and any(map(is_write, found))),
+        has_state=opaque or unseen or any(changes_state(node, aliases) for node in found),
         uses_autograd=opaque or not kinds.isdisjoint(AUTOGRAD),
         has_side_effects=opaque or any(map(has_side_effect, kinds)),
         operators=operators(graph),
@@ -103,8 +104,22 @@ def nodes(block: Any) -> Iterator[Any]:
 
 
 def is_write(node: Any) -> bool:
-    """Whether the operator's schema marks an argument as written to."""
-    return "!" in node.schema()
+    """Whether the operator may write to an argument."""
+    return "!" in node.schema() or updates_statistics(node)
+
+
+UPDATE_FLAGS = ("training", "use_input_stats", "update")
+ANALYSED = frozenset({"aten::batch_norm", "aten::instance_norm"})  # what alias analysis knows such updates of
+
+
+def updates_statistics(node: Any) -> bool:
+    """Whether a normalisation may update running statistics, which hardly any of their schemas mark as written to."""
+    if "running_mean" not in node.schema():
+        return False
+    names = [argument.name for argument in torch._C.parse_schema(node.schema()).arguments]
+    given = dict(zip(names, node.inputs(), strict=True))
+    flags = [given[name] for name in UPDATE_FLAGS if name in given]
+    return not given["running_mean"].node().mustBeNone() and not any(flag.toIValue() is False for flag in flags)
 
 
 def changes_state(node: Any, aliases: Any) -> bool:

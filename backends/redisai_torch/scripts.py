@@ -18,7 +18,7 @@ from redisai_py.backend import BackendError, Call, Outputs, Redis, Reply, Run, S
 from redisai_py.worker import runs
 
 from .each import each_of_function
-from .graph import AUTOGRAD, Effects, check_graph, has_side_effect, nodes, operators
+from .graph import AUTOGRAD, Effects, check_graph, has_side_effect, nodes, operators, updates_statistics
 from .native import may_be_native, runner_of_function
 from .tensors import to_array, to_arrays, to_clone, to_torch
 from .threads import Thread, thread_of
@@ -271,7 +271,7 @@ def effects_of_function(compiled: Any) -> Effects:
     graph = compiled.inlined_graph.copy()
     torch._C._jit_pass_constant_propagation(graph)
     return Effects(
-        writes_inputs=any(WRITES_TENSOR.search(node.schema()) for node in found),
+        writes_inputs=any(WRITES_TENSOR.search(node.schema()) or updates_statistics(node) for node in found),
         has_state=False,
         uses_autograd=any(node.kind() in AUTOGRAD for node in found),
         has_side_effects=any(has_side_effect(node.kind()) for node in found),

@@ -64,6 +64,14 @@ def test_strings_have_no_nul_in_the_graph(wire: Wire) -> None:
     assert_tensor(wire, "y", np.array([[0, 4], [2, 6]], np.int32))
 
 
+def test_an_output_that_is_named_twice(wire: Wire) -> None:
+    assert store(wire, models.multiply(), ["b", "a"], ["c", "c"]) == OK
+    assert signature(wire) == ([b"b", b"a"], [b"c", b"c"])
+    assert execute(wire, {"b": ONES, "a": ONES * 3}, ["y", "z"]) == OK
+    for name in "yz":
+        assert_tensor(wire, name, ONES * 3)
+
+
 @pytest.mark.parametrize("dtype", [tf.complex64, tf.complex128])
 def test_output_dtypes_that_tensors_do_not_have(wire: Wire, dtype: tf.DType) -> None:
     assert store(wire, models.cast_to(dtype), ["x"], ["y"]) == OK
@@ -146,7 +154,7 @@ def test_a_run_that_fails_gives_the_text_of_tensorflow(wire: Wire, feeds: Mappin
     assert store(wire, models.multiply(), ["a", "b"], ["c"]) == OK
     reply = execute(wire, feeds, ["c"])
     assert_error(reply, text)
-    assert "\n" not in str(reply) and "\t" not in str(reply)
+    assert isinstance(reply, Error) and "\n" not in reply.text
     assert as_dict(wire("AI.INFO", "m"))["errors"] == 1
     assert execute(wire, {"a": ONES, "b": ONES}, ["c"]) == OK
 

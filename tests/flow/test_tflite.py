@@ -82,6 +82,33 @@ def test_scalar_output(wire: Wire) -> None:
     assert_tensor(wire, "y0", np.float32(3))
 
 
+def test_an_output_without_elements(wire: Wire) -> None:
+    assert store(wire, models.lite_where()) == OK
+    for x in ([-1, 2, 3], [-1, -2, -3], [1, -2, 3]):
+        assert execute(wire, [np.array(x, np.float32)]) == OK
+        assert_tensor(wire, "y0", np.flatnonzero(np.array(x) > 0)[:, None].astype(np.int64))
+
+
+@pytest.mark.parametrize("size", [2, 300])
+def test_runs_of_a_model_with_state_see_what_the_runs_before_left(server: Server, wire: Wire, size: int) -> None:
+    """One of them is worth several threads when it is alone."""
+    assert store(wire, models.lite_total(size)) == OK
+    x = np.ones((size, size), np.float32)
+    for runs in range(1, 6):
+        assert execute(wire, [x]) == OK
+        assert_tensor(wire, "y0", x * (runs + size))
+    request = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x0", "OUTPUTS", 1, "y0")
+
+    def send(_: int) -> list[object]:
+        with server.wire() as connection:
+            return connection.pipeline(*[request] * 5)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(reply == OK for replies in threads.map(send, range(4)) for reply in replies)
+    assert execute(wire, [x]) == OK
+    assert_tensor(wire, "y0", x * (26 + size))
+
+
 def test_outputs_of_requests_that_run_in_a_row_are_kept_apart(server: Server, wire: Wire) -> None:
     assert store(wire, models.lite_multiply()) == OK
     for number in range(40):
