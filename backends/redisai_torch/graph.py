@@ -16,6 +16,10 @@ from redisai_py.backend import BackendError
 
 from .archive import FILE_OPERATORS, USES_FILES
 
+# Calls of Python functions that TorchScript did not compile: a script reaches some by way of the torch package.
+PYTHON_CALLS = frozenset({"prim::PythonOp", "prim::IgnoredPythonOp"})
+CALLS_PYTHON = "ERR TorchScript that calls Python functions is not supported"
+
 # Operators that need autograd, which inference mode switches off for good.
 AUTOGRAD = frozenset({"aten::set_grad_enabled", "aten::grad", "aten::backward", "aten::requires_grad_"})
 CALLS = frozenset({"prim::CallMethod", "prim::CallFunction"})  # what cannot be inlined: its callee is not known
@@ -162,6 +166,9 @@ def refuse_file_operators(module: Any) -> None:
 
 
 def check_graph(graph: Any) -> None:
-    """Raises BackendError for a graph, of a method or a function, that reads or writes files."""
-    if any(node.kind() in FILE_OPERATORS for node in nodes(graph)):
+    """Raises BackendError for a graph, of a method or a function, that reads or writes files, or calls Python."""
+    kinds = {node.kind() for node in nodes(graph)}
+    if not kinds.isdisjoint(FILE_OPERATORS):
         raise BackendError(USES_FILES)
+    if not kinds.isdisjoint(PYTHON_CALLS):
+        raise BackendError(CALLS_PYTHON)

@@ -285,7 +285,7 @@ SIGNATURE = ["List[Tensor]", "List[str]", "List[str]"]
 def compile_script(source: ScriptSource, environment: Environment) -> dict[str, Function]:
     """The functions of a script by name; raises BackendError, or the compiler's error."""
     unit = torch._C.CompilationUnit()
-    unit.define(source.text, environment.find)
+    unit.define(source.text + "\n", environment.find)  # the compiler wants the last line to have an end, too
     compiled = {function.name: function for function in unit.get_functions()}
     for name in source.entry_points:
         check_entry_point(name, compiled.get(name))
