@@ -26,6 +26,9 @@ RUNTIMES = (
 
 CORES = len(os.sched_getaffinity(0))
 HEAVY = 250e-6  # seconds: a run that is worth several threads
+# Ranks that any input may be given. The runtime looks at others only where it is loaded: kernels copy so many dims into
+# arrays of this length, and some read the last dim of a scalar.
+RANKS = range(1, 7)
 
 DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
 # Operators that keep something from run to run; and those whose bodies, which are not listed, may do so to variables.
@@ -159,6 +162,7 @@ class Interpreter:
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
         self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
+        self._ranks = list(map(len, self._shapes))
         self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
@@ -211,6 +215,9 @@ class Interpreter:
 
     def _resize(self, arrays: list[Any]) -> None:
         wanted = [array.shape for array in arrays]
+        for shape, rank in zip(wanted, self._ranks, strict=True):
+            if len(shape) != rank and len(shape) not in RANKS:
+                raise BackendError("Failed to resize input tensors")
         self.broken = True
         try:
             for (index, _), shape, known in zip(self._inputs, wanted, self._shapes, strict=True):

@@ -147,6 +147,23 @@ def test_inputs_of_another_dtype(wire: Wire) -> None:
     assert execute(wire, [x, x]) == OK
 
 
+@pytest.mark.parametrize("rank", [0, 7, 20, 60])
+def test_ranks_that_would_end_the_process(wire: Wire, rank: int) -> None:
+    assert store(wire, models.lite_multiply()) == OK
+    x = np.ones((1,) * rank, np.float32)
+    assert execute(wire, [x, x]) == Error("Failed to resize input tensors")
+    for fitting in (np.ones((1,) * 6, np.float32), np.ones(2, np.float32)):
+        assert execute(wire, [fitting] * 2) == OK
+
+
+def test_a_scalar_input(wire: Wire) -> None:
+    blob = models.convert(lambda x: x + 1, tf.TensorSpec([], tf.float32, name="x"))
+    assert store(wire, blob) == OK
+    for x in (np.float32(1), np.float32(2)):
+        assert execute(wire, [np.array(x)]) == OK
+        assert_tensor(wire, "y0", x + 1)
+
+
 def test_shapes_that_do_not_fit_each_other_and_then_ones_that_do(wire: Wire) -> None:
     assert store(wire, models.lite_multiply()) == OK
     x = np.ones(2, np.float32)
