@@ -216,7 +216,7 @@ class Interpreter:
     def _resize(self, arrays: list[Any]) -> None:
         wanted = [array.shape for array in arrays]
         for shape, rank in zip(wanted, self._ranks, strict=True):
-            if len(shape) != rank and len(shape) not in RANKS:
+            if 0 in shape or (len(shape) != rank and len(shape) not in RANKS):
                 raise BackendError("Failed to resize input tensors")
         self.broken = True
         try:

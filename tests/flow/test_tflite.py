@@ -156,6 +156,17 @@ def test_ranks_that_would_end_the_process(wire: Wire, rank: int) -> None:
         assert execute(wire, [fitting] * 2) == OK
 
 
+def test_an_input_without_elements_would_end_the_process(wire: Wire) -> None:
+    assert store(wire, models.lite_where()) == OK
+    assert execute(wire, [np.array([-1], np.float32)]) == OK
+    assert wire("COPY", "y0", "empty") == 1
+    assert store(wire, models.convert(lambda x: tf.reverse(x, [0]), tf.TensorSpec([None, 1], tf.int64))) == OK
+    request = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "empty", "OUTPUTS", 1, "y0")
+    assert wire(*request) == Error("Failed to resize input tensors")
+    assert execute(wire, [np.array([[1], [2]])]) == OK
+    assert_tensor(wire, "y0", np.array([[2], [1]]))
+
+
 def test_a_scalar_input(wire: Wire) -> None:
     blob = models.convert(lambda x: x + 1, tf.TensorSpec([], tf.float32, name="x"))
     assert store(wire, blob) == OK
