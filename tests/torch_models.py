@@ -213,6 +213,20 @@ class KeepsItsInput(nn.Module):
         return x
 
 
+class Remainder(nn.Module):
+    """y = x * (the sum of x % its first element), both as integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = 0
+        for _ in range(2):
+            rest = remainder_of(int(x.sum()), int(x[0]))
+        return x * rest
+
+
+def remainder_of(a: int, b: int) -> int:
+    return a % b
+
+
 class UpdatesStatistics(nn.Module):
     """Writes to its input by an operator whose schema does not say so."""
 

@@ -20,6 +20,7 @@ from redisai_py.worker import runs
 from .each import each_of_function
 from .graph import AUTOGRAD, Effects, check_graph, has_side_effect, nodes, operators, updates_statistics
 from .native import may_be_native, runner_of_function
+from .remainders import make_safe
 from .tensors import to_array, to_arrays, to_clone, to_torch
 from .threads import Thread, thread_of
 
@@ -208,6 +209,7 @@ class Function:
 
     def __init__(self, compiled: Any, is_entry_point: bool) -> None:
         check_graph(compiled.inlined_graph)
+        make_safe(compiled)
         self.name = compiled.name
         self.compiled = compiled
         self.effects = effects_of_function(compiled)

@@ -60,6 +60,11 @@ def write_statistics(a):
     torch.batch_norm(torch.full([2, 2], 1001.0), None, None, a, torch.ones([2]), True, 0.1, 1e-5, False)
     return a
 
+def remainders(a):
+    n = int(a[0])
+    rests = [-7 % n, 7 % n, 8 % n, 7 % 4]
+    return torch.tensor(rests)
+
 def fail(a):
     raise RuntimeError("on purpose")
     return a
@@ -320,6 +325,17 @@ def test_a_runtime_error_shows_the_line_of_the_script(script: Wire) -> None:
     assert isinstance(error, Error)
     assert "return a + b" in error.text
     assert "must match" in error.text
+
+
+@pytest.mark.parametrize("divisor", [4, -4, 1, 0])
+def test_remainders_are_those_of_python(script: Wire, divisor: int) -> None:
+    put(script, "n", np.array([divisor]))
+    reply = execute(script, "remainders", "INPUTS", 1, "n", "OUTPUTS", 1, "z")
+    if divisor == 0:
+        assert isinstance(reply, Error) and "division by 0" in reply.text
+    else:
+        assert reply == OK
+        assert_tensor(script, "z", np.array([-7 % divisor, 7 % divisor, 8 % divisor, 3]))
 
 
 @pytest.mark.parametrize("function", ["write", "write_statistics"])
