@@ -112,6 +112,21 @@ def batch_size() -> bytes:
     return graph(build)
 
 
+def convolution(x: Any, name: str = "y") -> Any:
+    return tf.nn.conv2d(x, np.ones((2, 2, 1, 3), np.float32), strides=1, padding="VALID", name=name)
+
+
+def convolve(function: bool = False, known: bool = True) -> bytes:
+    """y = convolution(x), of four dims, which the placeholder says or not."""
+    run = tf.function(lambda x: convolution(x), autograph=False) if function else convolution
+
+    def build() -> Any:
+        x = v1.placeholder(tf.float32, [None, 4, 4, 1] if known else None, name="x")
+        return tf.identity(run(x), name="z")
+
+    return graph(build)
+
+
 @functools.cache
 def string_lengths() -> bytes:
     """y = the lengths of the strings x, z = x with a mark behind each, and s = all of them joined, a scalar."""
