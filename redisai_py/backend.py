@@ -159,7 +159,7 @@ class Session(Protocol):
 
     # A session may also have ``execute_natively(requests, merged, run)``, which is then called
     # first: it hands the requests to ``redisai_py.worker.runs.run_requests`` with the
-    # address of a ``rai_runner`` (module/include/core.h). When it returns False, ``execute`` is
+    # address of a ``rai_runner`` (module/include/runner.h). When it returns False, ``execute`` is
     # called as if it had not been. A script's session has ``natively(function)`` instead, which
     # returns such a method for one of its functions, or None.
 

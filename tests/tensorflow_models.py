@@ -460,6 +460,11 @@ def lite_linear() -> bytes:
 
 
 @functools.cache
+def lite_double_of_8_dims() -> bytes:
+    return convert(lambda x: x + x, tf.TensorSpec([None] + [1] * 7, tf.float32, name="x"))
+
+
+@functools.cache
 def lite_scalar_sum() -> bytes:
     return convert(lambda x: tf.reduce_sum(x), vector("x"))
 

@@ -59,6 +59,11 @@ class Backend:
         return SHARED_POOL if self.options.inter_op_parallelism > 1 else CALLING_THREAD
 
 
+def run_without_outputs(*_inputs: Any) -> Outputs:
+    """The call of a graph without outputs: files of RedisAI's first releases may hold such a one."""
+    raise BackendError("Must specify at least one target to fetch or execute.")
+
+
 class Engine:
     """A TensorFlow session and its prepared call.
 
@@ -77,7 +82,7 @@ class Engine:
         for operation, feed in program.start:
             self.session.run(operation, feed)
         # Session.run looks at names, types and shapes anew in every call, for 170 us.
-        self.call = self.session._make_callable_from_options(options)
+        self.call = self.session._make_callable_from_options(options) if program.outputs else run_without_outputs
         self.ended = False
         self.expects_successor = False  # somebody is about to ask for one, so that waiting for it is worth it
         self.replaced = Event()

@@ -26,11 +26,11 @@ RUNTIMES = (
 
 CORES = len(os.sched_getaffinity(0))
 HEAVY = 250e-6  # seconds: a run that is worth several threads
-# Ranks that any input may be given. The runtime looks at others only where it is loaded: kernels copy so many dims into
-# arrays of this length, and some read the last dim of a scalar.
-RANKS = range(1, 7)
 
 DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
+MOST_DIMS = 6
+"""What the runtime's kernels of XNNPACK take. They do not look: more dims than these end the process."""
+
 # Operators that keep something from run to run; and those whose bodies, which are not listed, may do so to variables.
 KEEPERS = frozenset(
     {
@@ -162,7 +162,7 @@ class Interpreter:
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
         self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
-        self._ranks = list(map(len, self._shapes))
+        self._declared_dims = [len(shape) for shape in self._shapes]
         self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
@@ -215,9 +215,8 @@ class Interpreter:
 
     def _resize(self, arrays: list[Any]) -> None:
         wanted = [array.shape for array in arrays]
-        for shape, rank in zip(wanted, self._ranks, strict=True):
-            if 0 in shape or (len(shape) != rank and len(shape) not in RANKS):
-                raise BackendError("Failed to resize input tensors")
+        if not all(map(may_become, wanted, self._declared_dims)):
+            raise BackendError("Failed to resize input tensors")
         self.broken = True
         try:
             for (index, _), shape, known in zip(self._inputs, wanted, self._shapes, strict=True):
@@ -231,6 +230,15 @@ class Interpreter:
             raise self._backend.error("Failed to allocate tensors", error) from error
         self._shapes = wanted
         self.broken = False
+
+
+def may_become(shape: tuple[int, ...], declared_dims: int) -> bool:
+    """Whether an input of so many dims may get a shape: the kernels look at nothing, and end the process.
+
+    More than MOST_DIMS belong to inputs that are declared with as many, for which there are other kernels. Some
+    kernels read the last dim of a scalar, or the first element of nothing.
+    """
+    return 0 not in shape and len(shape) <= max(MOST_DIMS, declared_dims) and (len(shape) > 0 or declared_dims == 0)
 
 
 def create(backend: Backend, blob: bytes, threads: int) -> Any:

@@ -148,7 +148,15 @@ def fold_flags(module: Any, graph: Any) -> None:
         elif isinstance(value, bool) and name not in changed:
             with graph.insert_point_guard(node):
                 output.replaceAllUsesWith(graph.insertConstant(value))
-    torch._C._jit_pass_constant_propagation(graph)
+    fold_numbers(graph)
+
+
+def fold_numbers(graph: Any) -> None:
+    """Replaces what follows from constants, and drops the branches that are thereby never taken.
+
+    Numbers and strings only, as the compiler itself does: tensors may be of any size, and are made by runs.
+    """
+    torch._C._jit_pass_constant_propagation_immutable_types(graph)
 
 
 def refuse_file_operators(module: Any) -> None:

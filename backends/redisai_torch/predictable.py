@@ -35,7 +35,7 @@ ARRANGEMENTS = """
     alias broadcast_to cat chunk constant_pad_nd dim expand expand_as flatten flip gather index_select movedim
     narrow pad permute repeat reshape roll scatter select slice split split_with_sizes squeeze stack
     swapaxes t take_along_dim transpose tril triu unbind unflatten unsqueeze view view_as
-    __getitem__ arange eye full ones zeros
+    __getitem__ arange eye full ones tensor zeros
 """
 
 OPERATORS = frozenset(

@@ -18,7 +18,16 @@ from redisai_py.backend import BackendError, Call, Outputs, Redis, Reply, Run, S
 from redisai_py.worker import runs
 
 from .each import each_of_function
-from .graph import AUTOGRAD, Effects, check_graph, has_side_effect, nodes, operators, updates_statistics
+from .graph import (
+    AUTOGRAD,
+    Effects,
+    check_graph,
+    fold_numbers,
+    has_side_effect,
+    nodes,
+    operators,
+    updates_statistics,
+)
 from .native import may_be_native, runner_of_function
 from .remainders import make_safe
 from .tensors import to_array, to_arrays, to_clone, to_torch
@@ -271,7 +280,7 @@ def effects_of_function(compiled: Any) -> Effects:
     """What the calls of a function need; a write to any tensor counts as one to an input."""
     found = list(nodes(compiled.inlined_graph))
     graph = compiled.inlined_graph.copy()
-    torch._C._jit_pass_constant_propagation(graph)
+    fold_numbers(graph)
     return Effects(
         writes_inputs=any(WRITES_TENSOR.search(node.schema()) or updates_statistics(node) for node in found),
         has_state=False,

@@ -58,11 +58,14 @@ static void free_grown(void *array, const void *few) {
 
 rai_job *rai_dag_new(void) {
     struct {
+        rai_job job; /* first: to free it is to free all */
         rai_dag dag;
         run state;
     } *block = RedisModule_Alloc(sizeof(*block));
-    rai_job *job = rai_job_new(RAI_JOB_DAG, NULL, 0, 0);
-    rai_dag *dag = job->dag = &block->dag;
+    rai_job *job = &block->job;
+    rai_dag *dag = &block->dag;
+    *job = (rai_job){.dag = dag};
+    rai_job_init(job, RAI_JOB_DAG, NULL, 0, 0);
     run *state = &block->state;
     pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
     *dag = (rai_dag){.ops = state->few_ops, .run = state};
@@ -130,7 +133,6 @@ void rai_dag_free(rai_dag *dag) {
     free_grown(dag->makers, state->few_makers);
     free_grown(dag->inputs, state->few_inputs);
     RedisModule_Free(dag->persist);
-    RedisModule_Free(dag); /* and what rai_dag_new allocated with it */
 }
 
 /* Gives an execution its inputs, which are there, and puts it before the others
@@ -227,15 +229,15 @@ static rai_job *wake(rai_dag *dag, const rai_dag_op *op) {
     return ready;
 }
 
-/* Enters what became of an execution; *over when that was the last one that was out.
- * Returns those that can start now. */
-static rai_job *completed(rai_dag *dag, rai_job *job, int *over) {
+/* Enters what became of an execution, and returns those that can start now. Called with
+ * the lock held, or before anybody else knows of the DAG. */
+static rai_job *completed(rai_dag *dag, rai_job *job) {
     static const char incomplete[] = "ERR Model did not generate the expected number of outputs";
     run *state = run_of(dag);
     rai_dag_op *op = &dag->ops[job->op];
     rai_job *ready = NULL;
-    pthread_mutex_lock(&state->lock);
     op->out = 0;
+    state->active--;
     if (job->timed_out && job->op < dag->failed) {
         dag->timed_out = state->stopped = 1;
         drop(dag, -1, RAI_DROPPED);
@@ -249,15 +251,16 @@ static rai_job *completed(rai_dag *dag, rai_job *job, int *over) {
         }
     }
     let_go_of_inputs(dag, op);
-    *over = --state->active == 0;
-    pthread_mutex_unlock(&state->lock);
     return ready;
 }
 
 void rai_dag_job_completed(rai_job *job) {
-    int over;
     rai_dag *dag = job->dag;
-    rai_job *ready = completed(dag, job, &over);
+    run *state = run_of(dag);
+    pthread_mutex_lock(&state->lock);
+    rai_job *ready = completed(dag, job);
+    int over = state->active == 0;
+    pthread_mutex_unlock(&state->lock);
     start(ready, rai_queue_push);
     if (over) finish(dag);
 }
@@ -276,13 +279,13 @@ static rai_job *joined(rai_job *first, rai_job *second) {
  * that thereby become ready, on the event loop. Returns those that have to go. */
 static rai_job *run_short_ones(rai_dag *dag, rai_job *ready) {
     rai_job *others = NULL, **last = &others;
-    int over, to_go = MOST_AT_ONCE;
+    int to_go = MOST_AT_ONCE;
     while (ready) {
         rai_job *job = ready;
         ready = job->next;
         job->next = NULL;
         if (job->cancelled || (to_go-- > 0 && rai_run_at_once(job))) {
-            ready = joined(completed(dag, job, &over), ready);
+            ready = joined(completed(dag, job), ready);
         } else {
             *last = job;
             last = &job->next;
@@ -303,6 +306,14 @@ static rai_job *first_ones(rai_dag *dag) {
     return ready;
 }
 
+/* From now on its executions wait. */
+static void note_time(rai_dag *dag) {
+    int64_t now = rai_now_us();
+    for (int32_t i = 0; i < dag->op_count; i++) {
+        if (dag->ops[i].job) dag->ops[i].job->enqueued_us = now;
+    }
+}
+
 /* The DAG has been started. 1: it is over already. */
 static int is_over(rai_dag *dag) {
     run *state = run_of(dag);
@@ -316,6 +327,7 @@ int rai_dag_submit(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply) 
     rai_dag *dag = job->dag;
     rai_job *ready = run_short_ones(dag, first_ones(dag));
     if (ready == NULL) return 1;
+    note_time(dag);
     rai_job_block(ctx, job, reply);
     start(ready, rai_queue_push_soon);
     if (is_over(dag)) finish(dag);
@@ -330,6 +342,7 @@ void rai_dag_execute(rai_job *job, rai_job_callback callback, void *owner) {
     for (int32_t i = 0; i < dag->op_count; i++) {
         if (dag->ops[i].job) dag->ops[i].job->calls_back = 1;
     }
+    note_time(dag);
     start(first_ones(dag), rai_queue_push);
     /* A worker is to call back, not the caller. */
     if (is_over(dag)) rai_queue_push(rai_queue_of_device("CPU"), job);

@@ -27,6 +27,8 @@ void rai_callback_waits(void);
 int64_t rai_check_callbacks(int64_t now_us);
 
 /* jobs.c */
+/* Makes a job of zeroed memory, behind which is room for the tensors. */
+void rai_job_init(rai_job *job, int32_t kind, rai_model *model, int32_t input_count, int32_t output_count);
 void rai_job_answer(rai_job *job); /* has the event loop answer the job's client */
 void rai_job_block(RedisModuleCtx *ctx, rai_job *job, RedisModuleCmdFunc reply);
 /* Answers a job that failed without a run; if it calls back, on a worker. */
@@ -35,7 +37,7 @@ void rai_job_refuse(rai_job *job);
 void rai_job_start(rai_job *job, void (*push)(rai_queue *, rai_job *));
 
 /* dag.c */
-void rai_dag_free(rai_dag *dag);
+void rai_dag_free(rai_dag *dag);          /* all but the memory that it shares with its job */
 void rai_dag_cancel(rai_dag *dag);        /* the client is gone */
 void rai_dag_job_completed(rai_job *job); /* an execution is over */
 

@@ -28,9 +28,7 @@ int64_t rai_live_jobs(void) {
     return __atomic_load_n(&live_jobs, __ATOMIC_RELAXED);
 }
 
-rai_job *rai_job_new(int32_t kind, rai_model *model, int32_t input_count, int32_t output_count) {
-    size_t tensors = (size_t)input_count + (size_t)output_count;
-    rai_job *job = RedisModule_Calloc(1, sizeof(*job) + tensors * sizeof(rai_tensor *));
+void rai_job_init(rai_job *job, int32_t kind, rai_model *model, int32_t input_count, int32_t output_count) {
     job->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
     job->kind = kind;
     job->model = model ? rai_model_retain(model) : NULL;
@@ -38,8 +36,15 @@ rai_job *rai_job_new(int32_t kind, rai_model *model, int32_t input_count, int32_
     job->output_count = output_count;
     job->inputs = (rai_tensor **)(job + 1);
     job->outputs = job->inputs + input_count;
-    if (kind != RAI_JOB_EXECUTE) job->enqueued_us = rai_now_us(); /* those may be over before it matters */
+    /* Executions, and the DAGs that they may be of, may be over before it matters. */
+    if (kind != RAI_JOB_EXECUTE && kind != RAI_JOB_DAG) job->enqueued_us = rai_now_us();
     __atomic_add_fetch(&live_jobs, 1, __ATOMIC_RELAXED);
+}
+
+rai_job *rai_job_new(int32_t kind, rai_model *model, int32_t input_count, int32_t output_count) {
+    size_t tensors = (size_t)input_count + (size_t)output_count;
+    rai_job *job = RedisModule_Calloc(1, sizeof(*job) + tensors * sizeof(rai_tensor *));
+    rai_job_init(job, kind, model, input_count, output_count);
     return job;
 }
 

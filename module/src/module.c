@@ -68,9 +68,10 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     if (RedisModule_IsModuleNameBusy("ai")) return REDISMODULE_ERR;
     RedisModule_SetModuleAttribs(ctx, "ai", rai_version_number(), REDISMODULE_APIVER_1);
     /* While a replica loads a new data set beside the old one, values of both exist: they know nothing of each other.
-     */
-    RedisModule_SetModuleOptions(ctx,
-                                 REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD);
+     * A key that was opened for writing need not have been written (notifications.py signals those that were). */
+    RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS |
+                                          REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD |
+                                          REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED);
     rai_log_init(ctx);
     rai_models_init();
     rai_queues_init();

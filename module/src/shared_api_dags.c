@@ -310,7 +310,6 @@ static void build_op(rai_job *owner, RAI_DAGRunOp *op, table *known) {
         built->job = job_of(op);
         built->job->dag = dag;
         built->job->op = position;
-        built->job->enqueued_us = owner->enqueued_us;
     }
     built->output = dag->slot_count;
     for (size_t i = 0; i < op->outputs.count; i++) {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from pycparser import c_ast, c_generator, c_parser
@@ -238,9 +239,19 @@ def command_pxd() -> str:
 
 
 def own_declarations(header: Path) -> str:
-    """The C declarations of a header of our own, without its preprocessor lines."""
-    lines = [line for line in header.read_text().splitlines() if not line.startswith("#")]
-    return re.sub(r"/\*.*?\*/", "", "\n".join(lines), flags=re.DOTALL)
+    """The C declarations of a header of our own, and of those beside it that it includes, without comments."""
+    seen: set[Path] = set()
+
+    def lines_of(path: Path) -> Iterator[str]:
+        seen.add(path)
+        for line in path.read_text().splitlines():
+            included = re.match(r'#include "(.+)"', line)
+            if included and (path.parent / included[1]).exists() and path.parent / included[1] not in seen:
+                yield from lines_of(path.parent / included[1])
+            elif not line.startswith("#"):
+                yield line
+
+    return re.sub(r"/\*.*?\*/", "", "\n".join(lines_of(header)), flags=re.DOTALL)
 
 
 def cffi_declarations(declarations: str) -> str:
@@ -258,6 +269,7 @@ def onnxruntime_header() -> str:
         "#include <stdint.h>",
         *(f"#define {name} {value}" for name, value in onnxruntime_api.CONSTANTS.items()),
         f"#define ORT_API_VERSION {onnxruntime_api.API_VERSION}",
+        f"#define ORT_NEWER_API_VERSION {onnxruntime_api.NEWER_API_VERSION}",
         *(f"typedef struct {name} {name};" for name in onnxruntime_api.OPAQUE_TYPES),
         "typedef struct OrtApi {",
     ]
@@ -285,12 +297,13 @@ def onnxruntime_pxd() -> str:
         f"# {NOTICE}",
         "from libc.stdint cimport int64_t, uint32_t",
         'cdef extern from "onnxruntime_api.h" nogil:',
-        *(f"    int {name}" for name in (*onnxruntime_api.CONSTANTS, "ORT_API_VERSION")),
+        *(f"    int {name}" for name in (*onnxruntime_api.CONSTANTS, "ORT_API_VERSION", "ORT_NEWER_API_VERSION")),
         *(f"    ctypedef struct {name}" for name in onnxruntime_api.OPAQUE_TYPES),
         "    ctypedef struct OrtApi:",
         *(f"        {f.returns} (*{f.name})({f.parameters}) noexcept nogil" for f in onnxruntime_api.FUNCTIONS),
         "    ctypedef struct OrtApiBase:",
         "        OrtApi *(*GetApi)(uint32_t version) noexcept nogil",
+        "        const char *(*GetVersionString)() noexcept nogil",
         "    ctypedef OrtApiBase *(*OrtGetApiBase)() noexcept nogil",
     ]
     return "\n".join(lines) + "\n"

@@ -11,7 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 API_VERSION = 8
-"""The structure that is asked for: the oldest one with all of these functions."""
+"""The structure that is asked for: the oldest one with all functions but the newer ones."""
+
+NEWER_API_VERSION = 24
+"""The oldest one with the functions that are marked so; they are not called without it."""
 
 
 class Function(NamedTuple):
@@ -117,4 +120,10 @@ FUNCTIONS = (
     Function(
         130, "OrtStatus *", "AddSessionConfigEntry", "OrtSessionOptions *options, const char *key, const char *value"
     ),
+    Function(
+        414,
+        "OrtStatus *",
+        "GetTensorElementTypeAndShapeDataReference",
+        "OrtValue *value, int *type, int64_t **shape, size_t *rank",
+    ),  # of NEWER_API_VERSION
 )

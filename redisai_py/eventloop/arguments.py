@@ -15,7 +15,7 @@ from cython.cimports.redis_api import (
     RedisModuleString,
 )
 
-EXACT_DOUBLE = cython.declare(cython.double, 9007199254740992.0)  # 2 ** 53
+LONG_LONG_END = cython.declare(cython.double, 9223372036854775808.0)  # 2 ** 63, the first double that is too large
 
 
 def parse_integer(argument: cython.pointer(RedisModuleString), value: cython.p_longlong) -> cython.bint:
@@ -44,13 +44,13 @@ def parse_unsigned(argument: cython.pointer(RedisModuleString), value: cython.po
 
 
 def parse_loose_integer(argument: cython.pointer(RedisModuleString), value: cython.p_longlong) -> cython.bint:
-    """A strict integer, else a float whose value is integral (``2.0``, ``1e2``)."""
+    """A strict integer, else a float whose value is integral and fits in 64 bits (``2.0``, ``1e2``)."""
     number: cython.double = 0
     if RedisModule_StringToLongLong(argument, value) == REDISMODULE_OK:
         return True
     if RedisModule_StringToDouble(argument, cython.address(number)) != REDISMODULE_OK:
         return False
-    if number != floor(number) or number > EXACT_DOUBLE or number < -EXACT_DOUBLE:
+    if number != floor(number) or number >= LONG_LONG_END or number < -LONG_LONG_END:
         return False
     value[0] = cython.cast(cython.longlong, number)
     return True

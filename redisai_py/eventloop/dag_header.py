@@ -12,14 +12,13 @@ from cython.cimports.core import (
     rai_tensor_retain,
 )
 from cython.cimports.redis_api import (
-    RedisModule_StringPtrLen,
     RedisModuleCtx,
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
 from cython.cimports.redisai_py.eventloop.dag_names import claim_name, define_name
-from cython.cimports.redisai_py.eventloop.execution import BAD_PRIORITY, parse_priority, unexpected
 from cython.cimports.redisai_py.eventloop.keyspace import find_tensor, report_read, report_written
+from cython.cimports.redisai_py.eventloop.running import BAD_PRIORITY, parse_priority, unexpected
 
 UNEXPECTED = cython.declare(cython.p_const_char, b"ERR Invalid DAG command. Unexpected argument:  %s")
 
@@ -33,12 +32,6 @@ PRIORITY = cython.declare(cython.int, 16)
 # What is being parsed (one thread, so one is enough).
 argv_at = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
 argv_end = cython.declare(cython.pointer(cython.pointer(RedisModuleString)), cython.NULL)
-
-
-def is_separator(argument: cython.pointer(RedisModuleString)) -> cython.bint:
-    if RedisModule_StringPtrLen(argument, cython.NULL)[0] != b"|"[0]:  # as nearly all words of a DAG
-        return False
-    return is_word(argument, b"|>")
 
 
 @cython.cfunc

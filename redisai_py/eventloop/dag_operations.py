@@ -21,8 +21,11 @@ from cython.cimports.redis_api import RedisModule_Realloc, RedisModuleCtx, Redis
 from cython.cimports.redisai_py.eventloop.arguments import is_word
 from cython.cimports.redisai_py.eventloop.dag_header import is_separator
 from cython.cimports.redisai_py.eventloop.dag_names import define_name, slot_of
-from cython.cimports.redisai_py.eventloop.execution import model_op
-from cython.cimports.redisai_py.eventloop.script_execution import script_op
+from cython.cimports.redisai_py.eventloop.execution import modelexecute_op
+from cython.cimports.redisai_py.eventloop.modelrun import modelrun_op
+from cython.cimports.redisai_py.eventloop.running import ParseExecution
+from cython.cimports.redisai_py.eventloop.script_execution import scriptexecute_op
+from cython.cimports.redisai_py.eventloop.scriptrun import scriptrun_op
 from cython.cimports.redisai_py.eventloop.tensor_arguments import parse_tensor
 from cython.cimports.redisai_py.eventloop.tensors import parse_formats
 
@@ -106,7 +109,7 @@ def parse_execution(
     owner: cython.pointer(rai_job),
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     argc: cython.int,
-    is_model: cython.bint,
+    parse: ParseExecution,
 ) -> cython.p_const_char:
     """Parses an operation that a worker does, and defines its outputs; NULL, or the error."""
     dag: cython.pointer(rai_dag) = owner.dag
@@ -115,15 +118,11 @@ def parse_execution(
     error: cython.p_const_char = cython.NULL
     i: cython.int
     make_room_for_names(argc)
-    if is_model:
-        op.job = model_op(ctx, argv, argc, deprecated, names, cython.address(error))
-    else:
-        op.job = script_op(ctx, argv, argc, deprecated, names, cython.address(error))
+    op.job = parse(ctx, argv, argc, names, cython.address(error))
     if op.job == cython.NULL:
         return error
     op.job.dag = dag
     op.job.op = position
-    op.job.enqueued_us = owner.enqueued_us
     op.job.timeout_ms = owner.timeout_ms
     op.job.urgent = owner.urgent
     for i in range(op.job.input_count):
@@ -151,21 +150,21 @@ def parse_op(
     if argc > 0 and is_word(argv[0], b"AI.MODELEXECUTE"):
         if deprecated:
             return b"AI.MODELEXECUTE cannot be used in a deprecated AI.DAGRUN command"
-        return parse_execution(ctx, owner, argv, argc, True)
+        return parse_execution(ctx, owner, argv, argc, modelexecute_op)
     if argc > 0 and is_word(argv[0], b"AI.SCRIPTEXECUTE"):
         if deprecated:
             return b"AI.SCRIPTEXECUTE cannot be used in a deprecated AI.DAGRUN command"
         if read_only:
             return b"ERR AI.SCRIPTEXECUTE command cannot be specified in a read-only DAG"
-        return parse_execution(ctx, owner, argv, argc, False)
+        return parse_execution(ctx, owner, argv, argc, scriptexecute_op)
     if argc > 0 and is_word(argv[0], b"AI.MODELRUN"):
         if not deprecated:
             return b"Deprecated AI.MODELRUN cannot be used in AI.DAGEXECUTE command"
-        return parse_execution(ctx, owner, argv, argc, True)
+        return parse_execution(ctx, owner, argv, argc, modelrun_op)
     if argc > 0 and is_word(argv[0], b"AI.SCRIPTRUN"):
         if not deprecated:
             return b"Deprecated AI.SCRIPTRUN cannot be used in AI.DAGEXECUTE command"
-        return parse_execution(ctx, owner, argv, argc, False)
+        return parse_execution(ctx, owner, argv, argc, scriptrun_op)
     return b"Unsupported command within DAG"
 
 

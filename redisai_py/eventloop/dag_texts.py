@@ -17,8 +17,8 @@ from cython.cimports.core import (
 )
 from cython.cimports.redis_api import RedisModuleCtx, RedisModuleString
 from cython.cimports.redisai_py.eventloop.arguments import is_word
-from cython.cimports.redisai_py.eventloop.execution import model_op
-from cython.cimports.redisai_py.eventloop.script_execution import script_op
+from cython.cimports.redisai_py.eventloop.execution import modelexecute_op
+from cython.cimports.redisai_py.eventloop.script_execution import scriptexecute_op
 from cython.cimports.redisai_py.eventloop.tensor_arguments import parse_tensor
 from cython.cimports.redisai_py.eventloop.tensors import parse_formats
 
@@ -60,9 +60,9 @@ def parse_execution(
     if parsed.error != cython.NULL:
         return
     if parsed.is_script:
-        parsed.job = script_op(ctx, argv, argc, False, parsed.names, cython.address(parsed.error))
+        parsed.job = scriptexecute_op(ctx, argv, argc, parsed.names, cython.address(parsed.error))
     else:
-        parsed.job = model_op(ctx, argv, argc, False, parsed.names, cython.address(parsed.error))
+        parsed.job = modelexecute_op(ctx, argv, argc, parsed.names, cython.address(parsed.error))
 
 
 @cython.cfunc

@@ -29,8 +29,8 @@ from cython.cimports.redisai_py.eventloop.dag_header import is_separator, parse_
 from cython.cimports.redisai_py.eventloop.dag_names import forget_names, slot_of
 from cython.cimports.redisai_py.eventloop.dag_operations import parse_operations
 from cython.cimports.redisai_py.eventloop.dag_replies import finish_dag, reply_to_dag
-from cython.cimports.redisai_py.eventloop.execution import cannot_wait, reply_with_cannot_wait
 from cython.cimports.redisai_py.eventloop.keyspace import report_read
+from cython.cimports.redisai_py.eventloop.running import cannot_wait, reply_with_cannot_wait
 from cython.cimports.redisai_py.eventloop.script_execution import report_scopes
 
 

@@ -39,9 +39,9 @@ from cython.cimports.redis_api import (
     RedisModuleKey,
     RedisModuleString,
 )
-from cython.cimports.redisai_py.eventloop.execution import cannot_wait, reply_with_cannot_wait
 from cython.cimports.redisai_py.eventloop.keyspace import open_for_writing
 from cython.cimports.redisai_py.eventloop.notifications import notify
+from cython.cimports.redisai_py.eventloop.running import cannot_wait, reply_with_cannot_wait
 from cython.cimports.redisai_py.eventloop.tensors import (
     parse_formats,
     replicate_tensor,

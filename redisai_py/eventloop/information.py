@@ -181,6 +181,19 @@ def add_backend_versions(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def keep_one_line(field: cython.p_char) -> cython.void:
+    """Scripts, and models of AI.MODELSET, name their device with any bytes; those that would end the line go."""
+    character: cython.uchar
+    while field[0] != 0:
+        character = field[0]
+        if character <= b" "[0] or character > b"~"[0]:
+            field[0] = b"_"[0]
+        field += 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def add_workers(ctx: cython.pointer(RedisModuleInfoCtx), queue: cython.pointer(rai_queue)) -> cython.void:
     """CPU seconds of each worker: of all that THREADS_PER_QUEUE asks for, or of those that the load called for."""
     field: cython.char[128]
@@ -198,6 +211,7 @@ def add_workers(ctx: cython.pointer(RedisModuleInfoCtx), queue: cython.pointer(r
             rai_queue_name(queue),
             worker + 1,
         )
+        keep_one_line(field)
         snprintf(text, cython.sizeof(text), b"%.6f", used if used >= 0 else 0.0)
         RedisModule_InfoAddFieldCString(ctx, field, text)
         worker += 1

@@ -118,7 +118,10 @@ def open_for_writing(
     name: cython.pointer(RedisModuleString),
     type: cython.pointer(RedisModuleType),
 ) -> cython.pointer(RedisModuleKey):
-    """The key, opened for writing; NULL when it holds a value of another type."""
+    """The key, opened for writing; NULL when it holds a value of another type.
+
+    Whoever then writes to it calls ``notify`` or ``notify_deleted``.
+    """
     key: cython.pointer(RedisModuleKey) = cython.cast(
         cython.pointer(RedisModuleKey), RedisModule_OpenKey(ctx, name, REDISMODULE_READ | REDISMODULE_WRITE)
     )

@@ -1,6 +1,6 @@
-"""AI.SCRIPTEXECUTE and AI.SCRIPTRUN: parse, block the client, and, when a worker is done, store and reply.
+"""AI.SCRIPTEXECUTE: parses, and runs.
 
-Source of the rules: spec/commands.md, sections 15, 16 and 19, spec/scripts.md, section 3,
+Source of the rules: spec/commands.md, sections 15 and 19, spec/scripts.md, section 3,
 and the older forms that decisions.md adds.
 """
 
@@ -13,14 +13,11 @@ from cython.cimports.core import (
     rai_job,
     rai_job_free,
     rai_job_new,
-    rai_job_of_context,
-    rai_job_submit_execution,
     rai_model,
     rai_names,
     rai_names_new,
     rai_names_set,
     rai_queue_refusal,
-    rai_run_at_once,
 )
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.redis_api import (
@@ -34,19 +31,19 @@ from cython.cimports.redis_api import (
     RedisModuleString,
 )
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer, text_of
-from cython.cimports.redisai_py.eventloop.execution import (
+from cython.cimports.redisai_py.eventloop.keyspace import find_script, report_any, report_read, report_written
+from cython.cimports.redisai_py.eventloop.running import (
     BAD_PRIORITY,
     NO_PRIORITY_IN_DAG,
     NO_TIMEOUT_IN_DAG,
     cannot_wait,
-    finish_execution,
     parse_priority,
     reply_to_execution,
     reply_with_cannot_wait,
+    run_or_submit,
     take_inputs,
     unexpected,
 )
-from cython.cimports.redisai_py.eventloop.keyspace import find_script, report_any, report_read, report_written
 from cython.cimports.redisai_py.eventloop.strings import new_strings
 
 NO_SCOPE = cython.declare(cython.int, -1)
@@ -96,7 +93,7 @@ timeout_ms = cython.declare(cython.longlong, 0)
 urgent = cython.declare(cython.bint, False)
 
 
-# ---- AI.SCRIPTEXECUTE: the grammar ---------------------------------------------------
+# ---- the grammar -----------------------------------------------------------------------
 
 
 @cython.cfunc
@@ -248,7 +245,7 @@ def report_scopes(
         at += cython.cast(cython.int, words)
 
 
-# ---- AI.SCRIPTEXECUTE: the job -------------------------------------------------------
+# ---- the job ---------------------------------------------------------------------------
 
 
 @cython.cfunc
@@ -269,9 +266,6 @@ def names_of(argv: cython.pointer(cython.pointer(RedisModuleString)), scope: cyt
     return names
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def new_call(ctx: cython.pointer(RedisModuleCtx), function: cython.pointer(RedisModuleString)) -> cython.pointer(
     rai_call
 ):
@@ -320,7 +314,7 @@ def collect_inputs(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def script_to_execute(
+def parse(
     ctx: cython.pointer(RedisModuleCtx),
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     argc: cython.int,
@@ -376,7 +370,7 @@ def scriptexecute(
         return REDISMODULE_OK
     if cannot_wait(ctx):
         return reply_with_cannot_wait(ctx)
-    script = script_to_execute(ctx, argv, argc, False, cython.address(error))
+    script = parse(ctx, argv, argc, False, cython.address(error))
     if script == cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
     job = new_execution(ctx, argv, script)
@@ -393,206 +387,34 @@ def scriptexecute(
     job.first_output = first[OUTPUTS]
     job.timeout_ms = timeout_ms
     job.urgent = urgent
-    if rai_run_at_once(job):
-        finish_execution(ctx, argv + job.first_output, job)
-        rai_job_free(job)
-        return REDISMODULE_OK
-    rai_job_submit_execution(ctx, job, reply_to_execution)
-    return REDISMODULE_OK
+    return run_or_submit(ctx, argv + job.first_output, job, reply_to_execution)
 
 
-# ---- AI.SCRIPTRUN ----------------------------------------------------------------------
+# ---- in a DAG -------------------------------------------------------------------------
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def parse_sections(
-    argv: cython.pointer(cython.pointer(RedisModuleString)),
-    argc: cython.int,
-    names: cython.pointer(cython.pointer(RedisModuleString)),
-) -> cython.p_const_char:
-    """Parses everything from argv[3] on; ``names`` receives the inputs, then the outputs. NULL, or the error.
-
-    ``$``, where the variadic part begins, is only a separator.
-    """
-    global timeout_ms
-    section: cython.int = NO_SCOPE
-    timed: cython.bint = False
-    listed: cython.bint = False
-    at: cython.int = 3
-    count[INPUTS] = count[OUTPUTS] = 0
-    timeout_ms = 0
-    while at < argc:
-        if is_word(argv[at], b"TIMEOUT"):
-            if timed:
-                return b"ERR Already encountered an TIMEOUT section in SCRIPTRUN"
-            at += 1
-            if at >= argc or not parse_integer(argv[at], cython.address(timeout_ms)) or timeout_ms <= 0:
-                return b"ERR Invalid value for TIMEOUT"
-            timed = True
-        elif is_word(argv[at], b"INPUTS"):
-            if section == OUTPUTS:
-                return b"ERR Already encountered an INPUTS section in SCRIPTRUN"
-            if section == INPUTS:
-                return b"ERR Already encountered an INPUTS keyword in SCRIPTRUN"
-            section = INPUTS
-        elif is_word(argv[at], b"OUTPUTS"):
-            if section == OUTPUTS:
-                return b"ERR Already encountered an OUTPUTS keyword in SCRIPTRUN"
-            section = OUTPUTS
-        elif is_word(argv[at], b"$"):
-            if section != INPUTS:
-                return b"ERR Encountered a variable size list of tensors outside of input section"
-            if listed:
-                return b"ERR Already encountered a variable size list of tensors"
-            listed = True
-        elif section == NO_SCOPE:
-            return b"ERR Unrecongnized parameter to SCRIPTRUN"
-        else:
-            names[count[INPUTS] + count[OUTPUTS]] = argv[at]
-            count[section] += 1
-        at += 1
-    return cython.NULL
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def report_sections(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.void:
-    """Key positions: every word that is not a keyword of the command."""
-    at: cython.int = 3
-    section: cython.int = NO_SCOPE
-    if argc < 3:
-        return
-    report_read(ctx, 1)
-    while at < argc:
-        if is_word(argv[at], b"TIMEOUT"):
-            at += 1
-        elif is_word(argv[at], b"INPUTS"):
-            section = INPUTS
-        elif is_word(argv[at], b"OUTPUTS"):
-            section = OUTPUTS
-        elif not is_word(argv[at], b"$"):
-            if section == OUTPUTS:
-                report_written(ctx, at)
-            else:
-                report_read(ctx, at)
-        at += 1
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def reply_to_scriptrun(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.int:
-    """The names of the outputs are looked up again: TIMEOUT may stand between them."""
-    result: cython.int
-    job: cython.pointer(rai_job) = rai_job_of_context(ctx)
-    names: cython.pointer(cython.pointer(RedisModuleString)) = new_strings(argc)
-    parse_sections(argv, argc, names)
-    result = finish_execution(ctx, names + job.input_count, job)
-    RedisModule_Free(names)
-    return result
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def new_run(
+def scriptexecute_op(
     ctx: cython.pointer(RedisModuleCtx),
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     argc: cython.int,
     names: cython.pointer(cython.pointer(RedisModuleString)),
     error: cython.pointer(cython.p_const_char),
 ) -> cython.pointer(rai_job):
-    """Parses AI.SCRIPTRUN; a job, still without inputs, or NULL with the error; ``names`` as in ``parse_sections``."""
-    script: cython.pointer(rai_model) = cython.NULL
+    """``ParseExecution`` for AI.SCRIPTEXECUTE."""
+    i: cython.int
     job: cython.pointer(rai_job)
-    error[0] = b"ERR wrong number of arguments for 'AI.SCRIPTRUN' command"
-    if argc >= 3:
-        script = find_script(ctx, argv[1], error)
-    if script == cython.NULL:
-        return cython.NULL
-    error[0] = parse_sections(argv, argc, names)
-    if error[0] == cython.NULL:
-        error[0] = rai_queue_refusal(script)
+    script: cython.pointer(rai_model) = parse(ctx, argv, argc, True, error)
+    if script != cython.NULL and timeout_ms > 0:
+        error[0] = NO_TIMEOUT_IN_DAG
+    elif script != cython.NULL and urgent:
+        error[0] = NO_PRIORITY_IN_DAG
     if error[0] != cython.NULL:
         return cython.NULL
-    job = rai_job_new(RAI_JOB_EXECUTE, script, count[INPUTS], count[OUTPUTS])
-    job.call = new_call(ctx, argv[2])
-    job.timeout_ms = timeout_ms
-    return job
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scriptrun(
-    ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
-) -> cython.int:
-    """AI.SCRIPTRUN key function [TIMEOUT t] INPUTS input ... [$ input ...] OUTPUTS output ..."""
-    error: cython.p_const_char = cython.NULL
-    job: cython.pointer(rai_job)
-    names: cython.pointer(cython.pointer(RedisModuleString))
-    if RedisModule_IsKeysPositionRequest(ctx):
-        report_sections(ctx, argv, argc)
-        return REDISMODULE_OK
-    if cannot_wait(ctx):
-        return reply_with_cannot_wait(ctx)
-    names = new_strings(argc)
-    job = new_run(ctx, argv, argc, names, cython.address(error))
-    if job != cython.NULL:
-        take_inputs(ctx, job, 0, names, job.input_count, cython.address(error))
-    if error != cython.NULL:
-        RedisModule_ReplyWithError(ctx, error)
-        if job != cython.NULL:
-            rai_job_free(job)
-    elif rai_run_at_once(job):
-        finish_execution(ctx, names + job.input_count, job)
-        rai_job_free(job)
-    else:
-        rai_job_submit_execution(ctx, job, reply_to_scriptrun)
-    RedisModule_Free(names)
-    return REDISMODULE_OK
-
-
-# ---- executions in a DAG -----------------------------------------------------------
-
-
-def script_op(
-    ctx: cython.pointer(RedisModuleCtx),
-    argv: cython.pointer(cython.pointer(RedisModuleString)),
-    argc: cython.int,
-    deprecated: cython.bint,
-    names: cython.pointer(cython.pointer(RedisModuleString)),
-    error: cython.pointer(cython.p_const_char),
-) -> cython.pointer(rai_job):
-    """A job, still without inputs, for AI.SCRIPTEXECUTE or AI.SCRIPTRUN in a DAG; NULL with the error.
-
-    ``names``, which has room for argc, receives the names of the inputs and, behind them, of the outputs.
-    """
-    i: cython.int
-    job: cython.pointer(rai_job) = cython.NULL
-    script: cython.pointer(rai_model)
-    if deprecated:
-        job = new_run(ctx, argv, argc, names, error)
-    else:
-        script = script_to_execute(ctx, argv, argc, True, error)
-        if script != cython.NULL:
-            job = new_execution(ctx, argv, script)
-            collect_inputs(job, argv, argc, names)
-            for i in range(job.output_count):
-                names[job.input_count + i] = argv[first[OUTPUTS] + i]
-    if job != cython.NULL and (timeout_ms > 0 or (urgent and not deprecated)):
-        error[0] = NO_TIMEOUT_IN_DAG if timeout_ms > 0 else NO_PRIORITY_IN_DAG
-        rai_job_free(job)
-        job = cython.NULL
+    job = new_execution(ctx, argv, script)
+    collect_inputs(job, argv, argc, names)
+    for i in range(job.output_count):
+        names[job.input_count + i] = argv[first[OUTPUTS] + i]
     return job
 
 
 rai_handlers.scriptexecute = scriptexecute
-rai_handlers.scriptrun = scriptrun

@@ -1,4 +1,4 @@
-"""What a flow returns, as nodes from which the event loop replies (``rai_reply`` in core.h)."""
+"""What a flow returns, as nodes from which the event loop replies (``rai_reply`` in job.h)."""
 
 from __future__ import annotations
 

@@ -120,8 +120,13 @@ def wrong_count(model: Any, what: str, expected: int, given: int) -> str:
 
 
 def parse(protocol: bytes, at: int) -> tuple[Any, int]:
-    """The RESP2 reply that begins at ``at``, an error as a CommandError, and where the next one begins."""
-    end = protocol.index(b"\r\n", at)
+    """The RESP2 reply that begins at ``at``, an error as a CommandError, and where the next one begins.
+
+    Raises BackendError for what is none: CLIENT REPLY OFF has no reply, HELLO 3 one of RESP3.
+    """
+    end = protocol.find(b"\r\n", at)
+    if end < 0 or protocol[at] not in b"+-:$*":
+        raise BackendError("Unexpected internal error")
     kind, head, after = protocol[at : at + 1], protocol[at + 1 : end], end + 2
     if kind == b"+":
         return head, after

@@ -45,6 +45,9 @@ from redisai_py.worker.errors import error_text, forget_frames
 
 MOST_JOBS = cython.declare(cython.int, 64)  # taken from a queue at a time
 
+MOST_DIMS = cython.declare(cython.int, 64)  # of Python's buffers, and of numpy
+
+TOO_MANY_DIMS = b"ERR models and scripts take tensors of at most 64 dims"
 COUNT_OF_INPUTS = b"Number of keys given as INPUTS here does not match model definition"
 COUNT_OF_OUTPUTS = b"Number of keys given as OUTPUTS here does not match model definition"
 
@@ -88,9 +91,20 @@ def fail_wrong_counts(job: cython.pointer(rai_job)) -> cython.bint:
 
 
 @cython.cfunc
+def fail_too_many_dims(job: cython.pointer(rai_job)) -> cython.bint:
+    """Fails a request with an input that no framework could be given."""
+    i: cython.int
+    for i in range(job.input_count):
+        if job.inputs[i].ndim > MOST_DIMS:
+            fail_job(job, TOO_MANY_DIMS)
+            return True
+    return False
+
+
+@cython.cfunc
 def is_over(job: cython.pointer(rai_job)) -> cython.bint:
     """Whether a job needs no run, but is here to be completed by a worker."""
-    return job.kind == RAI_JOB_DAG or job.error != cython.NULL or fail_wrong_counts(job)
+    return job.kind == RAI_JOB_DAG or job.error != cython.NULL or fail_wrong_counts(job) or fail_too_many_dims(job)
 
 
 @cython.cfunc

@@ -26,6 +26,7 @@ from cython.cimports.onnxruntime_api import (
     ORT_LOG_ERROR,
     ORT_LOG_FATAL,
     ORT_MEMORY_DEFAULT,
+    ORT_NEWER_API_VERSION,
     ORT_PARALLEL,
     ORT_TYPE_TENSOR,
     OrtAllocator,
@@ -52,6 +53,7 @@ TINY = 64 << 10
 ort = cython.declare(cython.pointer(OrtApi), cython.NULL)
 env = cython.declare(cython.pointer(OrtEnv), cython.NULL)
 memory = cython.declare(cython.pointer(OrtMemoryInfo), cython.NULL)
+is_newer = cython.declare(cython.bint, False)  # the library has ORT_NEWER_API_VERSION
 
 # onnxruntime's numbers of the element types, in the order of the dtypes; STRING has none here.
 ELEMENT_TYPES = cython.declare(cython.int[14], [1, 11, 3, 5, 6, 7, 2, 4, 9, -1, 10, 16, 12, 13])
@@ -77,7 +79,7 @@ def check(status: cython.pointer(OrtStatus)):
 
 def open_library(path: str) -> None:
     """Opens libonnxruntime.so, once for the process; raises OSError if it cannot be used."""
-    global ort, env, memory
+    global ort, env, memory, is_newer
     get_base: OrtGetApiBase
     api: cython.pointer(OrtApi)
     if ort != cython.NULL:
@@ -92,6 +94,9 @@ def open_library(path: str) -> None:
     if api == cython.NULL:
         raise OSError(f"{path} is too old")
     ort = api
+    # To ask for a version that there is not makes it complain on stderr.
+    version: str = cython.cast(bytes, get_base().GetVersionString()).decode()
+    is_newer = tuple(map(int, version.split(".")[:2])) >= (1, ORT_NEWER_API_VERSION)
     try:
         check(ort.CreateEnv(ORT_LOG_ERROR, b"redisai", cython.address(env)))
         check(ort.CreateCpuMemoryInfo(ORT_DEVICE_ALLOCATOR, ORT_MEMORY_DEFAULT, cython.address(memory)))
@@ -136,26 +141,46 @@ def copy_of(text: cython.p_const_char) -> cython.p_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def copy_shape(
+    value: cython.pointer(OrtValue),
+    element_type: cython.p_int,
+    dims: cython.pointer(int64_t),
+    rank: cython.pointer(cython.size_t),
+) -> cython.pointer(OrtStatus):
+    """The type and, unless there are more than MOST_DIMS, the dims of a result. Allocates, which costs time."""
+    info: cython.pointer(OrtTensorTypeAndShapeInfo) = cython.NULL
+    status: cython.pointer(OrtStatus) = ort.GetTensorTypeAndShape(value, cython.address(info))
+    if status == cython.NULL:
+        status = ort.GetTensorElementType(info, element_type)
+    if status == cython.NULL:
+        status = ort.GetDimensionsCount(info, rank)
+    if status == cython.NULL and rank[0] <= MOST_DIMS:
+        status = ort.GetDimensions(info, dims, rank[0])
+    if info != cython.NULL:
+        ort.ReleaseTensorTypeAndShapeInfo(info)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def take_output(
     value: cython.pointer(OrtValue), output: cython.pointer(cython.pointer(rai_tensor))
 ) -> cython.p_const_char:
     """Copies a result into a new tensor; NULL, or what is wrong with it."""
-    info: cython.pointer(OrtTensorTypeAndShapeInfo) = cython.NULL
     data: cython.p_void = cython.NULL
     rank: cython.size_t = 0
     element_type: cython.int = 0
     dtype: cython.int
-    dims: int64_t[64]
+    room: int64_t[64]
+    dims: cython.pointer(int64_t) = room
     status: cython.pointer(OrtStatus)
-    status = ort.GetTensorTypeAndShape(value, cython.address(info))
-    if status == cython.NULL:
-        status = ort.GetTensorElementType(info, cython.address(element_type))
-    if status == cython.NULL:
-        status = ort.GetDimensionsCount(info, cython.address(rank))
-    if status == cython.NULL and rank <= MOST_DIMS:
-        status = ort.GetDimensions(info, dims, rank)
-    if info != cython.NULL:
-        ort.ReleaseTensorTypeAndShapeInfo(info)
+    if is_newer:
+        status = ort.GetTensorElementTypeAndShapeDataReference(
+            value, cython.address(element_type), cython.address(dims), cython.address(rank)
+        )
+    else:
+        status = copy_shape(value, cython.address(element_type), dims, cython.address(rank))
     if status == cython.NULL:
         status = ort.GetTensorMutableData(value, cython.address(data))
     dtype = dtype_of_element_type(element_type)

@@ -53,7 +53,7 @@ def jobs_of(requests: list) -> cython.pointer(cython.pointer(rai_job)):
 def run_requests(requests: list, merged: cython.bint, runner: uintptr_t, stop: uintptr_t) -> bool:
     """Runs requests of one model by its runner, without the GIL; what comes out of it is in their jobs.
 
-    ``runner`` and ``stop`` are addresses, the latter may be 0 (``rai_runner`` in core.h).
+    ``runner`` and ``stop`` are addresses, the latter may be 0 (``rai_runner`` in runner.h).
     False when the runner declined one of them: they are to be run by the session's Python method.
     """
     done: cython.int

@@ -14,7 +14,8 @@ is not interrupted. A turn hands out one ``Batch``:
   the event loop is not woken for every single answer;
 - a model with BATCHSIZE gives its oldest request and the ones behind it that can
   be concatenated with it, up to BATCHSIZE rows. With MINBATCHSIZE it may have to
-  wait for more rows, at most MINBATCHTIMEOUT.
+  wait for more rows, at most MINBATCHTIMEOUT, and not when the next one that could
+  be concatenated with it does not fit. Those that cannot be do not wait with it.
 
 How many batches of one model run at once follows what was measured: a run that is
 shorter than ``SHORT`` is not worth a second worker, and where most of a run's time
@@ -23,8 +24,9 @@ is the same for any number of rows, one large batch beats two small ones.
 Laws (tests/unit/test_scheduler.py): a batch never exceeds BATCHSIZE rows unless a
 single request does; requests of a model that can be batched together leave in
 order of arrival; no request waits past its deadline; every request leaves exactly
-once; a model that waits does not hold up another; nothing leaves while an urgent
-request could.
+once; a model that waits does not hold up another, nor requests of its own that
+cannot be batched with the one that waits; a full batch does not wait; nothing leaves
+while an urgent request could.
 """
 
 from __future__ import annotations
@@ -307,27 +309,53 @@ class Scheduler(Generic[R]):
             waiting.extendleft(reversed(others))
 
     def _members(self, model: Any, line: _Line[R], now: float) -> list[R] | None:
-        """The oldest request and those that may join it, left in line; None: wait for more rows."""
+        """The oldest request and those that may join it, left in line; None: wait for more rows.
+
+        While it waits, requests that could never join it may go.
+        """
         first = line.waiting[0]
         rows = first.rows
         if rows == 0 or rows >= model.batch_size:
             return [first]
         members = [first]
+        is_full = False
         if len(line.waiting) > 1:
             signature = first.signature()
             for request in line.waiting:
                 if request is first or request.rows == 0 or request.signature() != signature:
                     continue
                 # The first that does not fit ends the batch: the ones behind it must not overtake it.
-                if rows + request.rows > model.batch_size:
+                is_full = rows + request.rows >= model.batch_size
+                if rows + request.rows <= model.batch_size:
+                    members.append(request)
+                    rows += request.rows
+                if is_full:
                     break
-                members.append(request)
-                rows += request.rows
-                if rows == model.batch_size:
-                    break
-        if rows < model.min_batch_size and not self._min_batch_timed_out(model, first, now):
-            return None
-        return members
+        # A full batch has nothing to wait for, however few rows it has.
+        if is_full or rows >= model.min_batch_size or self._min_batch_timed_out(model, first, now):
+            return members
+        return self._members_behind(model, line, now) if len(line.waiting) > len(members) else None
+
+    def _members_behind(self, model: Any, line: _Line[R], now: float) -> list[R] | None:
+        """The same for the oldest request that has not to wait for more rows, the first in line being one that has."""
+        batches: dict[Hashable, list[R]] = {}
+        rows: dict[Hashable, int] = {}
+        full: set[Hashable] = set()
+        for request in line.waiting:
+            key = request.signature() if request.rows > 0 else request.id
+            if key in full:
+                continue
+            together = rows.get(key, 0) + request.rows
+            if request.rows == 0 or together >= model.batch_size:
+                full.add(key)
+            if key not in batches or together <= model.batch_size:
+                batches.setdefault(key, []).append(request)
+                rows[key] = together
+        for key, members in batches.items():
+            timed_out = self._min_batch_timed_out(model, members[0], now)
+            if key in full or rows[key] >= model.min_batch_size or timed_out:
+                return members
+        return None
 
     @staticmethod
     def _min_batch_timed_out(model: Any, first: R, now: float) -> bool:

@@ -127,6 +127,20 @@ def test_a_failed_run_lets_go_of_its_inputs(
     assert fail(40) - warm < 10e6
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tensors_of_more_dims_than_frameworks_have(wire: Wire, blobs: dict[str, bytes], backend: str) -> None:
+    assert store(wire, backend, backend, blobs[backend], "BATCHSIZE", 4) == OK
+    assert wire("AI.TENSORSET", "wide", "FLOAT", *[1] * 65, "VALUES", 2) == OK
+    expected = Error("ERR models and scripts take tensors of at most 64 dims")
+    assert execute(wire, backend, "wide", "wide", "c") == expected
+    assert execute(wire, backend, "wide", "wide", "c") == expected
+    operation = ("AI.MODELEXECUTE", backend, "INPUTS", 2, "wide", "wide", "OUTPUTS", 1, "c")
+    assert wire("AI.DAGEXECUTE", "LOAD", 1, "wide", "|>", *operation) == [expected]
+    put(wire, "a", np.array([1, 2, 3], np.float32))
+    put(wire, "b", np.array([10, 20, 30], np.float32))
+    check(wire, backend)
+
+
 @pytest.mark.parametrize("how", ["deleted", "refused"])
 def test_a_graph_leaves_no_memory_behind(server: Server, wire: Wire, how: str) -> None:
     """TensorFlow's graphs refer to themselves, so they would wait for Python's collector."""

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 
 import models
-from harness import OK, Error, Server, Wire, as_dict, get, put, wait_until
-from harness.workers import cpu_of_workers, runs_at_once
+from harness import OK, Error, Server, Wire, as_dict, get, put
+from harness.workers import becomes_short, cpu_of_workers, runs_at_once
 
 Servers = Callable[..., Server]
 
 X = np.array([[1, 2, 3, 4]], np.float32)
 WEIGHTS = np.add.outer(np.arange(4), np.arange(3) / 10).astype(np.float32)
-SHORT = 8
-"""Microseconds that a run may take on the event loop (module/src/runner.c)."""
 EXECUTE = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y")
 
 
@@ -26,12 +24,7 @@ def short(server: Server, wire: Wire) -> Iterator[None]:
     """A model ``m`` that has shown to be short, on its input ``x``."""
     assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.linear()) == OK
     put(wire, "x", X)
-    try:
-        wait_until(lambda: runs_at_once(server, wire, *EXECUTE), 10, every=0)
-    except AssertionError:
-        info = as_dict(wire("AI.INFO", "m"))
-        assert info["duration"] >= SHORT * info["calls"], "its runs are short, but not on the event loop"
-        pytest.skip("the shortest of runs takes longer here than a hand-over to a worker is taken to cost")
+    becomes_short(server, wire, "m", *EXECUTE)
     yield
 
 
@@ -104,7 +97,7 @@ def test_outputs_reach_a_replica(server: Server, module_servers: Servers, wire: 
 def test_a_dag_of_short_models_needs_no_worker(server: Server, wire: Wire) -> None:
     run = "|> AI.MODELEXECUTE m INPUTS 1 a OUTPUTS 1 b |> AI.TENSORGET b VALUES"
     command = f"AI.DAGEXECUTE ROUTING m |> AI.TENSORSET a FLOAT 1 4 VALUES 1 2 3 4 {run}".split()
-    wait_until(lambda: runs_at_once(server, wire, *command), 10, every=0)  # a busy machine may look slow for a while
+    becomes_short(server, wire, "m", *command)  # a busy machine may look slow for a while
     reply = wire(*command)
     assert reply[:2] == [OK, OK]
     assert np.allclose([float(text) for text in reply[2]], (X @ WEIGHTS)[0])
@@ -133,9 +126,7 @@ def test_a_dag_may_mix_short_and_long_models(server: Server, wire: Wire) -> None
 def test_a_long_chain_of_short_models_is_not_run_in_one_go(server: Server, wire: Wire) -> None:
     assert wire("AI.MODELSTORE", "i", "ONNX", "CPU", "BLOB", models.identity()) == OK
     put(wire, "v", np.arange(3, dtype=np.float32))
-    wait_until(
-        lambda: runs_at_once(server, wire, "AI.MODELEXECUTE", "i", "INPUTS", 1, "v", "OUTPUTS", 1, "w"), 10, every=0
-    )
+    becomes_short(server, wire, "i", "AI.MODELEXECUTE", "i", "INPUTS", 1, "v", "OUTPUTS", 1, "w")
     chain = " ".join(f"|> AI.MODELEXECUTE i INPUTS 1 v{n} OUTPUTS 1 v{n + 1}" for n in range(100))
     command = f"AI.DAGEXECUTE ROUTING v |> AI.TENSORSET v0 FLOAT 3 VALUES 0 1 2 {chain} |> AI.TENSORGET v100 VALUES"
     before = cpu_of_workers(server)
@@ -149,21 +140,21 @@ def test_an_input_of_as_many_bytes_but_another_shape_goes_to_a_worker(server: Se
     assert wire("AI.MODELSTORE", "gram", "ONNX", "CPU", "BLOB", models.gram()) == OK
     put(wire, "row", np.ones((1, 1024), np.float32))
     command = ("AI.MODELEXECUTE", "gram", "INPUTS", 1, "row", "OUTPUTS", 1, "y")
-    wait_until(lambda: runs_at_once(server, wire, *command), 10, every=0)
+    becomes_short(server, wire, "gram", *command)
     put(wire, "column", np.ones((1024, 1), np.float32))
     before = cpu_of_workers(server)
     assert wire("AI.MODELEXECUTE", "gram", "INPUTS", 1, "column", "OUTPUTS", 1, "y") == OK
     assert get(wire, "y").shape == (1024, 1024)
     server.wait_for_rest()
     assert cpu_of_workers(server) != before
-    wait_until(lambda: runs_at_once(server, wire, *command), 10, every=0)
+    becomes_short(server, wire, "gram", *command)
 
 
 @pytest.mark.usefixtures("short")
 def test_smaller_inputs_are_short_too(server: Server, wire: Wire) -> None:
     put(wire, "rows", np.ones((8, 4), np.float32))
     rows = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "rows", "OUTPUTS", 1, "y")
-    wait_until(lambda: runs_at_once(server, wire, *rows), 10, every=0)
+    becomes_short(server, wire, "m", *rows)
     assert runs_at_once(server, wire, *EXECUTE)
     assert runs_at_once(server, wire, *rows)
 

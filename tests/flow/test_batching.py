@@ -152,6 +152,26 @@ def test_minbatchsize_above_batchsize_does_not_hold_a_full_batch_back(clients: C
     assert clients.replies() == [2]
 
 
+def test_a_batch_that_the_next_request_does_not_fit_into_does_not_wait(clients: Clients) -> None:
+    clients.store("BATCHSIZE", 4, "MINBATCHSIZE", 4)
+    clients.occupy_worker()
+    for rows in (3, 2, 2):
+        clients.send(rows)
+    assert clients.replies(skip=1) == [3, 4, 4]
+
+
+def test_requests_of_other_shapes_do_not_wait_for_one_that_waits_for_company(clients: Clients) -> None:
+    clients.store("BATCHSIZE", 4, "MINBATCHSIZE", 4)
+    waiting = clients.send(np.zeros((2, 2), np.float32))
+    clients.send(2)
+    clients.send(2)
+    clients.send(np.zeros((9, 3), np.float32))
+    assert clients.replies(skip=1) == [4, 4, 9]
+    assert not waiting.has_reply()
+    clients.send(np.zeros((2, 2), np.float32))
+    assert waiting.read() == OK
+
+
 def test_minbatchsize_waits_for_company(clients: Clients) -> None:
     clients.store("BATCHSIZE", 8, "MINBATCHSIZE", 3)
     first = clients.send(1)

@@ -230,6 +230,13 @@ def test_info_cpu(wire: Wire) -> None:
         assert re.fullmatch(r"\d+\.\d{6}|N/A", text)
 
 
+def test_the_name_of_a_device_cannot_end_a_line_of_info(wire: Wire) -> None:
+    assert wire("AI.MODELSET", "n", "ONNX", b"CPU\r\na:1\xff", "BLOB", models.linear()) == OK
+    text = wire("INFO", "ai_cpu")
+    assert b"\r\nai_queue_CPU__A:1__bthread_n1_used_cpu_total:" in text
+    assert all(line.startswith((b"ai_", b"#")) for line in text.splitlines())
+
+
 def test_info_modules_line(wire: Wire) -> None:
     lines = wire("INFO", "modules").decode().splitlines()
     (line,) = [line for line in lines if line.startswith("module:name=ai,")]

@@ -162,6 +162,7 @@ def test_gpu_without_a_gpu(wire: Wire, device: str) -> None:
         (("BATCHSIZE", "2.0", "MINBATCHSIZE", "1e0", "MINBATCHTIMEOUT", "1e2"), (b"", 2, 1, 100)),
         (("TAG", "t", "batchsize", 8, "minbatchsize", 2, "minbatchtimeout", 5), (b"t", 8, 2, 5)),
         (("BATCHSIZE", 2, "MINBATCHSIZE", 4), (b"", 2, 4, 0)),
+        (("BATCHSIZE", "1e18", "MINBATCHSIZE", 2**63 - 1), (b"", 10**18, 2**63 - 1, 0)),
     ],
 )
 def test_options(wire: Wire, options: tuple[str | int, ...], expected: tuple[bytes, int, int, int]) -> None:

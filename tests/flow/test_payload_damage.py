@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import os
 import random
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -121,19 +119,12 @@ def replacements(item: bytes) -> list[bytes]:
     return changed + [rdb.item(b""), rdb.item(b"\0")] + [rdb.STRING + rdb.length(value) for value in HUGE]
 
 
-def resident(server: Server) -> int:
-    text = Path(f"/proc/{server.pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", text)
-    assert found
-    return int(found[1]) << 10
-
-
 @every_kind
 def test_every_field_out_of_range(server: Server, wire: Wire, kind: str, version: int) -> None:
     payload = intact(kind, version)
     body = rdb.body_of(payload)
     restore(wire, payload)
-    before = resident(server)
+    before = server.peak_memory()
     taken = 0
     for start, end in items_of(payload):
         for replacement in replacements(body[start:end]):
@@ -142,7 +133,7 @@ def test_every_field_out_of_range(server: Server, wire: Wire, kind: str, version
     # What remains: free fields (tag, batching, device number, strides), names, and other sources.
     assert taken < 150
     wait_until(lambda: server.live_objects()["models"] == 0)
-    assert resident(server) - before < 150e6, "memory that a payload only claims to need was used"
+    assert server.peak_memory() - before < 150e6, "memory that a payload only claims to need was used"
     assert int(server.info("memory")["used_memory"]) < 50e6
 
 

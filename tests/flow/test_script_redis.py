@@ -148,6 +148,15 @@ def test_errors_of_commands(script: Wire) -> None:
     assert isinstance(reply, Error) and "the value is not a list" in reply.text
 
 
+@pytest.mark.parametrize("command", [("CLIENT", "REPLY", "OFF"), ("CLIENT", "REPLY", "SKIP"), ("HELLO", 3)])
+def test_commands_without_a_reply_or_with_one_that_scripts_do_not_know(
+    script: Wire, command: tuple[str | int, ...]
+) -> None:
+    assert "Unexpected internal error" in error_of(script, *command)
+    assert ".py" not in error_of(script, *command)
+    assert text_of(script, "PING", "hello") == "hello"
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -146,6 +146,18 @@ def test_the_last_line_of_a_script_needs_no_end(wire: Wire) -> None:
     assert_tensor(wire, "y", np.full(2, 2, np.float32))
 
 
+def test_no_function_is_run_before_it_is_called(server: Server, wire: Wire) -> None:
+    source = "def first(x):\n    return x\n"
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == OK
+    before = server.peak_memory()
+    source += "def gigabyte(x):\n    y = torch.zeros([250000000])\n    return x + y[0]\n"
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == OK
+    assert server.peak_memory() - before < 200e6
+    assert wire("AI.TENSORSET", "x", "FLOAT", 1, "VALUES", 2) == OK
+    assert wire("AI.SCRIPTRUN", "s", "gigabyte", "INPUTS", "x", "OUTPUTS", "y") == OK
+    assert wire("AI.TENSORGET", "y", "VALUES") == [b"2"]
+
+
 def test_a_wrong_type_is_reported_after_compilation(wire: Wire) -> None:
     wire("SET", "k", "v")
     assert wire("AI.SCRIPTSTORE", "k", "CPU", *STORE) == WRONG_TYPE

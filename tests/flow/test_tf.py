@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import tensorflow_models as models
 from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put
+from harness import payload as rdb
 from harness.tensors import DTYPES, SAMPLES
 
 from .tensorflow_requests import ONES, assert_error, execute, signature, store
@@ -321,3 +322,13 @@ def test_ending_one_run_does_not_harm_another_of_the_same_model(impatient: Serve
                 assert wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "short", "OUTPUTS", 1, "z") == OK
         assert_error(endless.read(), "cancelled")
         assert_tensor(wire, "z", np.int64(30_000 + more))
+
+
+@pytest.mark.parametrize("version", [0, 4])
+def test_a_graph_without_names_in_a_file_fits_no_execution(wire: Wire, version: int) -> None:
+    assert wire("RESTORE", "m", 0, rdb.model(version, models.multiply(), backend=0)) == OK
+    for _ in range(2):  # while it is loaded, and when it is
+        assert execute(wire, {"a": ONES, "b": ONES}, ["c"]) == Error(
+            "Number of keys given as INPUTS here does not match model definition"
+        )
+    assert as_dict(wire("AI.INFO"))["Models failed"] == []

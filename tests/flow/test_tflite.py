@@ -147,13 +147,11 @@ def test_inputs_of_another_dtype(wire: Wire) -> None:
     assert execute(wire, [x, x]) == OK
 
 
-@pytest.mark.parametrize("rank", [0, 7, 20, 60])
-def test_ranks_that_would_end_the_process(wire: Wire, rank: int) -> None:
-    assert store(wire, models.lite_multiply()) == OK
-    x = np.ones((1,) * rank, np.float32)
-    assert execute(wire, [x, x]) == Error("Failed to resize input tensors")
-    for fitting in (np.ones((1,) * 6, np.float32), np.ones(2, np.float32)):
-        assert execute(wire, [fitting] * 2) == OK
+def test_a_scalar_for_an_input_that_is_declared_as_none(wire: Wire) -> None:
+    """LOG_SOFTMAX reads its last dim."""
+    assert store(wire, models.convert(tf.nn.log_softmax, tf.TensorSpec([None, 3], tf.float32))) == OK
+    assert execute(wire, [np.array(1, np.float32)]) == Error("Failed to resize input tensors")
+    assert execute(wire, [np.ones(3, np.float32)]) == OK
 
 
 def test_an_input_without_elements_would_end_the_process(wire: Wire) -> None:
@@ -270,3 +268,20 @@ def test_models_survive_reload_restore_and_an_aof_rewrite(make_server: Callable[
         assert_tensor(wire, "y0", x * x)
         assert as_dict(wire("AI.MODELGET", "copy", "META"))["tag"] == b"t"
         assert wire("AI.MODELGET", "m", "BLOB") == blob
+
+
+@pytest.mark.parametrize("dims", [7, 10, 11, 16, 64, 1000])
+def test_more_dims_than_the_kernels_take_are_refused(wire: Wire, dims: int) -> None:
+    assert store(wire, models.lite_identity("FLOAT")) == OK
+    assert wire("AI.TENSORSET", "x0", "FLOAT", *[1] * dims, "VALUES", 5) == OK
+    text = "Failed to resize input tensors" if dims <= 64 else "ERR models and scripts take tensors of at most 64 dims"
+    assert wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "x0", "OUTPUTS", 1, "y0") == Error(text)
+    assert execute(wire, [sample("FLOAT").reshape(3, 1, 1, 1, 1, 1)]) == OK
+
+
+def test_a_model_that_declares_many_dims_takes_as_many(wire: Wire) -> None:
+    assert store(wire, models.lite_double_of_8_dims()) == OK
+    x = np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1, 1, 1, 1, 1)
+    assert execute(wire, [x]) == OK
+    assert_tensor(wire, "y0", x + x)
+    assert execute(wire, [x[..., None]]) == Error("Failed to resize input tensors")

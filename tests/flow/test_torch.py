@@ -230,6 +230,16 @@ def test_modules_run_in_the_mode_in_which_they_were_saved(wire: Wire) -> None:
         assert_tensor(wire, "x", x)
 
 
+def test_nothing_is_run_when_a_model_is_stored(server: Server, wire: Wire) -> None:
+    store(wire, "m", models.Identity())
+    before = server.peak_memory()
+    store(wire, "m", models.Gigabyte())
+    assert server.peak_memory() - before < 200e6
+    put(wire, "x", X)
+    assert run(wire) == OK
+    assert_tensor(wire, "y", X)
+
+
 def test_tuple_results_are_stored_in_order(wire: Wire) -> None:
     store(wire, "m", models.Pair())
     put(wire, "x", X)

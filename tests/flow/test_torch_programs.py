@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put, torch_backend, wait_until
-from harness.workers import runs_at_once
+from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put, torch_backend
+from harness.workers import becomes_short, runs_at_once
 from redisai_py import extension
 
 torch = pytest.importorskip("torch")
@@ -32,8 +32,6 @@ X = np.linspace(-1, 1, 30, dtype=np.float32).reshape(1, 30)
 A = np.array([[1, 2, 3]], np.float32)
 B = np.array([[10, 20, 30]], np.float32)
 EXECUTE = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y")
-WORTH_A_TRY = 20
-"""Microseconds that a run may take on workers for the event loop to try it (module/src/runner.c)."""
 
 SOURCE = """
 def add(a, b):
@@ -97,23 +95,6 @@ def script(wire: Wire) -> Iterator[Wire]:
 def call(function: str, outputs: int = 1, *options: str | int) -> tuple[str | int, ...]:
     names = [f"out{number}" for number in range(outputs)]
     return "AI.SCRIPTEXECUTE", "s", function, "INPUTS", 2, "a", "b", *options, "OUTPUTS", outputs, *names
-
-
-def tried(server: Server) -> int:
-    """How many runs were on the event loop."""
-    return int(server.info("ai")["ai_queue_CPU"].split("at_once=")[1].split(",")[0])
-
-
-def becomes_short(server: Server, wire: Wire, key: str, *command: str | int) -> None:
-    """Waits until the command needs no worker; skips where its runs take too long for that."""
-    before = tried(server)
-    try:
-        wait_until(lambda: runs_at_once(server, wire, *command), 10, every=0)
-    except AssertionError:
-        info = as_dict(wire("AI.INFO", key))
-        is_slow = info["duration"] >= WORTH_A_TRY * info["calls"]
-        assert is_slow or tried(server) > before, "its runs are short, and were never tried on the event loop"
-        pytest.skip("the shortest of runs takes longer here than a hand-over to a worker is taken to cost")
 
 
 def test_a_short_model_runs_on_the_event_loop(server: Server, wire: Wire, mlp: bytes) -> None:

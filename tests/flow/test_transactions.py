@@ -140,6 +140,62 @@ def test_every_write_is_seen_by_watch(server: Server, wire: Wire) -> None:
     assert watched(server, wire, "m", "AI.MODELDEL", "m") is None
 
 
+def test_writes_of_deprecated_commands_scripts_aliases_and_dags_are_seen_by_watch(server: Server, wire: Wire) -> None:
+    source = "def f(a):\n    return a\n"
+    model = ("AI.MODELSET", "m", "ONNX", "CPU", "BLOB", models.multiply())
+    put(wire, "a", ONES)
+    assert watched(server, wire, "m", *model) is None
+    assert watched(server, wire, "c", "AI.MODELRUN", "m", "INPUTS", "a", "a", "OUTPUTS", "c") is None
+    assert watched(server, wire, "n", "AI.MODELALIAS", "SET", "n", "m") is None
+    assert watched(server, wire, "n", "AI.MODELALIAS", "DEL", "n") is None
+    assert watched(server, wire, "s", "AI.SCRIPTSET", "s", "CPU", "SOURCE", source) is None
+    assert watched(server, wire, "c", "AI.SCRIPTRUN", "s", "f", "INPUTS", "a", "OUTPUTS", "c") is None
+    assert watched(server, wire, "s", "AI.SCRIPTDEL", "s") is None
+    with server.wire() as watcher:
+        watcher("WATCH", "d")
+        dag = ("PERSIST", 1, "d", "|>", *tensorset("d", ONES))
+        assert wire("AI.DAGEXECUTE", *dag) == [OK]
+        assert transaction(watcher, ("PING",)) is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("AI.TENSORSET", "a", "FLOAT", "two"),
+        ("AI.TENSORSET", "text", "FLOAT", 1),
+        ("AI.TENSORSET", "absent", "FLOAT", 1, "VALUES", "x"),
+        ("AI.MODELDEL", "a"),
+        ("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", "junk"),
+        ("AI.MODELSTORE", "text", "ONNX", "CPU", "BLOB", models.multiply()),
+        ("AI.MODELEXECUTE", "m", "INPUTS", 2, "a", "a", "OUTPUTS", 1, "text"),
+        ("AI.MODELEXECUTE", "two", "INPUTS", 2, "a", "a", "OUTPUTS", 2, "absent", "text"),
+        ("AI.MODELALIAS", "SET", "text", "m"),
+    ],
+    ids=lambda command: " ".join(map(str, command[:3])),
+)
+def test_a_command_that_fails_changes_nothing(server: Server, wire: Wire, command: tuple[object, ...]) -> None:
+    assert wire(*STORE) == OK
+    assert wire("AI.MODELSTORE", "two", "ONNX", "CPU", "BLOB", models.two_outputs()) == OK
+    put(wire, "a", ONES)
+    wire("SET", "text", "x")
+    with server.wire() as watcher, server.wire(protocol=3) as tracking:
+        tracking("CLIENT", "TRACKING", "ON", "BCAST")
+        watcher("WATCH", "a", "m", "text", "absent")
+        assert isinstance(wire(*command), Error)
+        assert transaction(watcher, ("PING",)) == [Status("PONG")]
+        assert tracking("PING") == Status("PONG")  # and nothing pushed before it
+
+
+def test_a_dag_that_may_not_persist_changes_nothing(server: Server, wire: Wire) -> None:
+    wire("SET", "text", "x")
+    with server.wire() as watcher:
+        watcher("WATCH", "absent", "text")
+        tensors = (*tensorset("absent", ONES), "|>", *tensorset("text", ONES))
+        reply = wire("AI.DAGEXECUTE", "PERSIST", 2, "absent", "text", "|>", *tensors)
+        assert isinstance(reply[2], Error)
+        assert transaction(watcher, ("PING",)) == [Status("PONG")]
+
+
 def test_reads_and_untouched_keys_are_not_changes(server: Server, wire: Wire) -> None:
     assert wire(*STORE) == OK
     put(wire, "a", ONES)

@@ -113,6 +113,12 @@ class Server:
         assert self.process is not None, "the server was not started"
         return self.process.pid
 
+    def peak_memory(self) -> int:
+        """The most bytes of memory that the process ever had."""
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found
+        return int(found[1]) << 10
+
     def command_line(self) -> list[str]:
         config = {
             "port": self.port,

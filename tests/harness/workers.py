@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from .server import Server
-from .wire import Error, Wire
+import pytest
+
+from .server import Server, wait_until
+from .wire import Error, Wire, as_dict
 
 RUNS = 32
+WORTH_A_TRY = 20
+"""Microseconds: what runs on workers take at most for the event loop to try them (module/src/runner.c)."""
 
 
 def cpu_of_workers(server: Server) -> list[str]:
@@ -21,3 +25,20 @@ def runs_at_once(server: Server, wire: Wire, *command: str | int) -> bool:
     for _ in range(RUNS):
         assert not isinstance(wire(*command), Error)
     return cpu_of_workers(server) == before
+
+
+def tried(server: Server) -> int:
+    """How many runs were on the event loop."""
+    return int(server.info("ai")["ai_queue_CPU"].split("at_once=")[1].split(",")[0])
+
+
+def becomes_short(server: Server, wire: Wire, key: str, *command: str | int) -> None:
+    """Waits until the command needs no worker; skips where the runs of ``key`` take too long for that."""
+    before = tried(server)
+    try:
+        wait_until(lambda: runs_at_once(server, wire, *command), 10, every=0)
+    except AssertionError:
+        info = as_dict(wire("AI.INFO", key))
+        is_slow = info["duration"] >= WORTH_A_TRY * info["calls"]
+        assert is_slow or tried(server) > before, "its runs are short, and were never tried on the event loop"
+        pytest.skip("the shortest of runs takes longer here than a hand-over to a worker is taken to cost")

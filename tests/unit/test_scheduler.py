@@ -186,6 +186,51 @@ def test_minbatchsize_waits_for_rows_and_then_goes_at_once() -> None:
     assert ids(scheduler.next(1000.0)) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("rows", [(3, 2), (3, 9), (3, 1, 1), (1, 2, 2)])
+def test_a_batch_that_is_full_does_not_wait_for_minbatchsize(rows: tuple[int, ...]) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=4, min_batch_size=4)
+    for id_, count in enumerate(rows):
+        scheduler.push(Request(id_, model, rows=count))
+    assert scheduler.has_ready(0.0)
+    batch = scheduler.next(0.0)
+    assert batch is not None
+    assert ids(batch) == list(range(len(batch.requests)))
+    assert sum(rows[: len(batch.requests) + 1]) > 4 or sum(rows[: len(batch.requests)]) == 4
+
+
+def test_minbatchsize_above_batchsize_is_reached_by_a_full_batch() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=2, min_batch_size=8)
+    scheduler.push(Request(0, model))
+    assert scheduler.next(0.0) is None
+    scheduler.push(Request(1, model))
+    assert ids(scheduler.next(0.0)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([(2, (7,)), (2, (7,))], [1, 2]),  # enough rows of another shape
+        ([(2, (7,)), (1, (8,)), (2, (7,))], [1, 3]),
+        ([(3, (7,)), (2, (7,))], [1]),  # full: the next one does not fit
+        ([(5, (7,))], [1]),  # larger than BATCHSIZE
+        ([(0, (7,))], [1]),  # not to be batched at all
+        ([(1, (7,)), (0, (7,))], [2]),
+    ],
+)
+def test_requests_that_cannot_join_the_one_that_waits_do_not_wait_with_it(
+    others: list[tuple[int, tuple[int, ...]]], expected: list[int]
+) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    model = Model(batch_size=4, min_batch_size=4)
+    scheduler.push(Request(0, model, rows=1))
+    for id_, (rows, shape) in enumerate(others, 1):
+        scheduler.push(Request(id_, model, rows=rows, shape=shape))
+    assert scheduler.has_ready(0.0)
+    assert ids(scheduler.next(0.0)) == expected
+
+
 def test_minbatchtimeout_ends_the_wait() -> None:
     scheduler: Scheduler[Request] = Scheduler(workers=1)
     model = Model(batch_size=8, min_batch_size=3, min_batch_timeout=0.5)
@@ -320,7 +365,7 @@ class History:
             assert rows <= model.batch_size, "a batch is larger than BATCHSIZE"
             assert len({request.shape for request in requests}) == 1
             waited_enough = model.min_batch_timeout and self.now >= requests[0].enqueued + model.min_batch_timeout
-            assert rows >= model.min_batch_size or waited_enough
+            assert rows >= model.min_batch_size or waited_enough or self._is_full(requests)
         for request in requests:
             if model.batch_size == 0 or request.rows:
                 key = (id(model), request.shape if model.batch_size else ())
@@ -329,6 +374,18 @@ class History:
         self.running.append(batch)
         assert sum(other.model is model for other in self.running) <= self.workers
         return True
+
+    def rows_waiting_like(self, one: Request) -> int:
+        """The rows of all waiting requests that can be concatenated with one of them, and its own."""
+        waiting = [request for request in self.requests if not request.fate and request.model is one.model]
+        return one.rows and sum(request.rows for request in waiting if request.shape == one.shape)
+
+    def _is_full(self, batch: list[Request]) -> bool:
+        """Whether the next request that could be concatenated with a batch's does not fit."""
+        model, rows = batch[0].model, sum(request.rows for request in batch)
+        others = [request for request in self.requests if not request.fate and request.rows and request.model is model]
+        behind = [request.rows for request in others if request.shape == batch[0].shape]
+        return rows == model.batch_size or bool(behind and rows + behind[0] > model.batch_size)
 
     def _check_that_nothing_urgent_could_run(self) -> None:
         waiting = {id(request.model): request.model for request in self.requests if not request.fate}
@@ -384,8 +441,10 @@ def test_every_law_holds_on_every_history(models: list[Model], workers: int, ste
         getattr(history, name)(*arguments)
     history.drain()
     for request in history.requests:
-        if not request.fate:  # only a batch that may wait for ever may still wait
+        if not request.fate:  # only a batch that may wait for ever may still wait, and only with too few rows
             assert request.model.min_batch_size > 0 and request.model.min_batch_timeout == 0
+            rows = history.rows_waiting_like(request)
+            assert 0 < rows < min(request.model.min_batch_size, request.model.batch_size)
         else:
             assert len(request.fate) == 1, "a request left more than once"
 
