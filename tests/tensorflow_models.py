@@ -112,6 +112,21 @@ def batch_size() -> bytes:
     return graph(build)
 
 
+def convolution(x: Any, name: str = "y") -> Any:
+    return tf.nn.conv2d(x, np.ones((2, 2, 1, 3), np.float32), strides=1, padding="VALID", name=name)
+
+
+def convolve(function: bool = False, known: bool = True) -> bytes:
+    """y = convolution(x), of four dims, which the placeholder says or not."""
+    run = tf.function(lambda x: convolution(x), autograph=False) if function else convolution
+
+    def build() -> Any:
+        x = v1.placeholder(tf.float32, [None, 4, 4, 1] if known else None, name="x")
+        return tf.identity(run(x), name="z")
+
+    return graph(build)
+
+
 @functools.cache
 def string_lengths() -> bytes:
     """y = the lengths of the strings x, z = x with a mark behind each, and s = all of them joined, a scalar."""
@@ -458,6 +473,31 @@ def lite_scalar_sum() -> bytes:
 def lite_gather() -> bytes:
     """table[x] of a table of two: an index above 1 fails the run."""
     return convert(lambda x: tf.gather(tf.constant([10.0, 20.0]), x), vector("x", tf.int32))
+
+
+@functools.cache
+def lite_where() -> bytes:
+    """The indices of what is above 0 in x, which may be none."""
+    return convert(lambda x: tf.where(x > 0), vector("x"))
+
+
+@functools.cache
+def lite_total(size: int) -> bytes:
+    """The sum of its inputs, of ``size`` by ``size``, in all runs until now, and x @ x, which takes time."""
+
+    class Total(tf.Module):
+        def __init__(self) -> None:
+            self.total = tf.Variable(tf.zeros([size, size]))
+
+        @tf.function(input_signature=[tf.TensorSpec([size, size], tf.float32, name="x")])
+        def run(self, x: Any) -> Any:
+            self.total.assign_add(x)
+            return self.total.read_value() + x @ x
+
+    module = Total()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.run.get_concrete_function()], module)
+    with quiet():
+        return bytes(converter.convert())
 
 
 def run_lite(blob: bytes, inputs: Sequence[Array]) -> list[Array]:

@@ -220,7 +220,37 @@ class KeepsItsInput(nn.Module):
         return x
 
 
-WRITERS = (AddsInPlace, WritesThroughAView, WritesToTheTarget, WritesAfterALoop, WritesInAFork, KeepsItsInput)
+class Remainder(nn.Module):
+    """y = x * (the sum of x % its first element), both as integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = 0
+        for _ in range(2):
+            rest = remainder_of(int(x.sum()), int(x[0]))
+        return x * rest
+
+
+def remainder_of(a: int, b: int) -> int:
+    return a % b
+
+
+class UpdatesStatistics(nn.Module):
+    """Writes to its input by an operator whose schema does not say so."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised = torch.native_batch_norm(torch.ones_like(x), None, None, x[0], x[1], True, 0.1, 1e-5)
+        return normalised[0] + x
+
+
+WRITERS = (
+    AddsInPlace,
+    WritesThroughAView,
+    WritesToTheTarget,
+    WritesAfterALoop,
+    WritesInAFork,
+    KeepsItsInput,
+    UpdatesStatistics,
+)
 
 
 class Counter(nn.Module):

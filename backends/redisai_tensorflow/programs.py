@@ -17,7 +17,7 @@ from tensorflow.python.framework.ops import dismantle_graph
 
 from redisai_py.backend import DTYPES, BackendError
 
-from . import archives, operations
+from . import archives, operations, ranks
 
 NO_TENSORS = (tf.resource, tf.variant)
 
@@ -157,6 +157,7 @@ def keep_functions(graph_def: Any, names: set[str]) -> None:
 
 def import_graph(graph_def: Any) -> Any:
     """A tf.Graph; raises TensorFlow's error for a graph that is not consistent."""
+    ranks.check_at_run_time(graph_def)
     graph = tf.Graph()
     try:
         with graph.as_default():

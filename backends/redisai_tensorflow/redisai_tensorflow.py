@@ -71,8 +71,11 @@ class Engine:
     up by that, and ``replaced`` is set when there is another one.
     """
 
-    def __init__(self, program: Program, config: Any, pool: int) -> None:
-        options = config_pb2.CallableOptions(feed=program.inputs.values(), fetch=program.outputs.values())
+    def __init__(self, program: Program, inputs: list[str], outputs: list[str], config: Any, pool: int) -> None:
+        """``inputs`` and ``outputs`` are names of the program's, in the order of the call's."""
+        options = config_pb2.CallableOptions(
+            feed=[program.inputs[name] for name in inputs], fetch=[program.outputs[name] for name in outputs]
+        )
         options.run_options.inter_op_thread_pool = pool
         self.program = program
         self.session = tf.compat.v1.Session(graph=program.graph, config=config)
@@ -107,15 +110,16 @@ class Session:
         device, inputs, outputs = self._source
         kind, index = parse_device(device)
         with program_of(blob, inputs, outputs) as program:
-            self.inputs = list(program.inputs)
-            self.outputs = list(program.outputs)
+            self.inputs = list(inputs) or list(program.inputs)
+            self.outputs = list(outputs) or list(program.outputs)  # a client may name one twice
             self.declared_inputs = program.declared_inputs()
             self._as_input = as_array if program.takes_strings() else np.asarray
             if program.takes_bfloat16():
                 self._as_input = as_input
             self._gives_strings = program.gives_strings()
             try:
-                return Engine(program, self._backend.config(kind, index), self._backend.pool())
+                config = self._backend.config(kind, index)
+                return Engine(program, self.inputs, self.outputs, config, self._backend.pool())
             except BaseException:
                 program.close()
                 raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -30,6 +31,17 @@ DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4"
 MOST_DIMS = 6
 """What the runtime's kernels of XNNPACK take. They do not look: more dims than these end the process."""
 
+# Operators that keep something from run to run; and those whose bodies, which are not listed, may do so to variables.
+KEEPERS = frozenset(
+    {
+        "ASSIGN_VARIABLE",
+        "SVDF",
+        *(f"{kind}DIRECTIONAL_SEQUENCE_{cell}" for kind in ("UNI", "BI") for cell in ("LSTM", "RNN")),
+        *("LSTM", "RNN"),
+    }
+)
+VARIABLE = "VAR_HANDLE"
+BODIES = frozenset({"IF", "WHILE", "CALL"})
 WRONG_TYPE = "Input tensor type doesn't match the type expected by the model definition"
 
 
@@ -79,6 +91,8 @@ class Session:
     INTRA_OP_PARALLELISM decides how many threads an interpreter has. When it is not
     given that is one, since the scheduler spreads the runs over the cores; a heavy
     run that has the machine to itself gets an interpreter that uses all of them.
+
+    A model with state has one interpreter, and one run at a time.
     """
 
     def __init__(self, backend: Backend, blob: bytes) -> None:
@@ -88,16 +102,26 @@ class Session:
         first = Interpreter(backend, blob, backend.threads or 1)
         self._idle: dict[int, list[Interpreter]] = {1: [], CORES: []}  # by threads
         self._idle[first.threads] = [first]
+        self._lock = Lock() if first.has_state else None
         self._seconds = 0.0  # of the latest run on one thread
         self.inputs, self.outputs = first.input_names, first.output_names
         self.declared_inputs = first.declared_inputs
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
-        is_wide = run.alone and self._backend.threads == 0 and self._seconds > HEAVY
-        threads = CORES if is_wide else self._backend.threads or 1
+        narrow = self._backend.threads or 1
+        if self._lock is not None:
+            with self._lock:
+                return self._execute(requests, narrow)
+        if run.alone and self._backend.threads == 0 and self._seconds > HEAVY:
+            return self._execute(requests, CORES)
+        started = monotonic()
+        results = self._execute(requests, narrow)
+        self._seconds = (monotonic() - started) / len(requests)
+        return results
+
+    def _execute(self, requests: list[list[Any]], threads: int) -> list[Outputs | Exception]:
         interpreter = self._take(threads)
         results: list[Outputs | Exception] = []
-        started = monotonic()
         for tensors in requests:
             try:
                 results.append(interpreter.run(tensors))
@@ -105,8 +129,6 @@ class Session:
                 results.append(error)
                 if interpreter.broken:
                     interpreter = self._take(threads)
-        if not is_wide:
-            self._seconds = (monotonic() - started) / len(requests)
         self._idle[threads].append(interpreter)
         return results
 
@@ -144,6 +166,8 @@ class Interpreter:
         self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
+        self.has_state = keeps_state({operator["op_name"] for operator in public._get_ops_details()})
+        self._output_details = public.get_output_details
         self._native = public._interpreter
         self.broken = False
 
@@ -159,7 +183,16 @@ class Interpreter:
             raise self._backend.error("Failed to invoke TfLite", error) from error
         if self._unsupported is not None:
             raise BackendError(self._unsupported)
-        return [native.GetTensor(index) for index in self._outputs]
+        try:
+            return [native.GetTensor(index) for index in self._outputs]
+        except ValueError:  # the runtime's Python binding knows no tensors without elements
+            return [self._output(detail) for detail in self._output_details()]
+
+    def _output(self, detail: dict[str, Any]) -> np.ndarray[Any, Any]:
+        if 0 in detail["shape"]:
+            return np.empty(detail["shape"], detail["dtype"])
+        array: np.ndarray[Any, Any] = self._native.GetTensor(detail["index"])
+        return array
 
     def _fit(self, tensors: list[Any]) -> list[Any]:
         """The inputs as arrays, after their dtypes are checked and the interpreter has their shapes."""
@@ -182,8 +215,7 @@ class Interpreter:
 
     def _resize(self, arrays: list[Any]) -> None:
         wanted = [array.shape for array in arrays]
-        # An input that the model declares with more has other kernels.
-        if any(len(shape) > max(MOST_DIMS, dims) for shape, dims in zip(wanted, self._declared_dims, strict=True)):
+        if not all(map(may_become, wanted, self._declared_dims)):
             raise BackendError("Failed to resize input tensors")
         self.broken = True
         try:
@@ -198,6 +230,15 @@ class Interpreter:
             raise self._backend.error("Failed to allocate tensors", error) from error
         self._shapes = wanted
         self.broken = False
+
+
+def may_become(shape: tuple[int, ...], declared_dims: int) -> bool:
+    """Whether an input of so many dims may get a shape: the kernels look at nothing, and end the process.
+
+    More than MOST_DIMS belong to inputs that are declared with as many, for which there are other kernels. Some
+    kernels read the last dim of a scalar, or the first element of nothing.
+    """
+    return 0 not in shape and len(shape) <= max(MOST_DIMS, declared_dims) and (len(shape) > 0 or declared_dims == 0)
 
 
 def create(backend: Backend, blob: bytes, threads: int) -> Any:
@@ -217,6 +258,11 @@ def create(backend: Backend, blob: bytes, threads: int) -> Any:
     except Exception as error:
         raise backend.error("Failed to allocate tensors", error) from error
     return interpreter
+
+
+def keeps_state(operators: set[str]) -> bool:
+    """Whether a run of a graph of these operators may depend on the runs before."""
+    return not operators.isdisjoint(KEEPERS) or (VARIABLE in operators and not operators.isdisjoint(BODIES))
 
 
 def unsupported(dtype: np.dtype[Any], direction: str) -> str:

@@ -16,6 +16,10 @@ from redisai_py.backend import BackendError
 
 from .archive import FILE_OPERATORS, USES_FILES
 
+# Calls of Python functions that TorchScript did not compile: a script reaches some by way of the torch package.
+PYTHON_CALLS = frozenset({"prim::PythonOp", "prim::IgnoredPythonOp"})
+CALLS_PYTHON = "ERR TorchScript that calls Python functions is not supported"
+
 # Operators that need autograd, which inference mode switches off for good.
 AUTOGRAD = frozenset({"aten::set_grad_enabled", "aten::grad", "aten::backward", "aten::requires_grad_"})
 CALLS = frozenset({"prim::CallMethod", "prim::CallFunction"})  # what cannot be inlined: its callee is not known
@@ -60,9 +64,10 @@ def analyse(module: Any) -> Effects:
     inputs = list(graph.inputs())[1:]
     # The alias analysis assumes that loops are entered: what is carried into one may still be an input after it.
     loops = any(node.kind() == "prim::Loop" for node in found)
+    unseen = any(updates_statistics(node) for node in found if node.kind() not in ANALYSED)
     return Effects(
-        writes_inputs=any(map(aliases.has_writers, inputs)) or (loops and any(map(is_write, found))),
-        has_state=opaque or any(changes_state(node, aliases) for node in found),
+        writes_inputs=unseen or any(map(aliases.has_writers, inputs)) or (loops and any(map(is_write, found))),
+        has_state=opaque or unseen or any(changes_state(node, aliases) for node in found),
         uses_autograd=opaque or not kinds.isdisjoint(AUTOGRAD),
         has_side_effects=opaque or any(map(has_side_effect, kinds)),
         operators=operators(graph),
@@ -103,8 +108,22 @@ def nodes(block: Any) -> Iterator[Any]:
 
 
 def is_write(node: Any) -> bool:
-    """Whether the operator's schema marks an argument as written to."""
-    return "!" in node.schema()
+    """Whether the operator may write to an argument."""
+    return "!" in node.schema() or updates_statistics(node)
+
+
+UPDATE_FLAGS = ("training", "use_input_stats", "update")
+ANALYSED = frozenset({"aten::batch_norm", "aten::instance_norm"})  # what alias analysis knows such updates of
+
+
+def updates_statistics(node: Any) -> bool:
+    """Whether a normalisation may update running statistics, which hardly any of their schemas mark as written to."""
+    if "running_mean" not in node.schema():
+        return False
+    names = [argument.name for argument in torch._C.parse_schema(node.schema()).arguments]
+    given = dict(zip(names, node.inputs(), strict=True))
+    flags = [given[name] for name in UPDATE_FLAGS if name in given]
+    return not given["running_mean"].node().mustBeNone() and not any(flag.toIValue() is False for flag in flags)
 
 
 def changes_state(node: Any, aliases: Any) -> bool:
@@ -155,6 +174,9 @@ def refuse_file_operators(module: Any) -> None:
 
 
 def check_graph(graph: Any) -> None:
-    """Raises BackendError for a graph, of a method or a function, that reads or writes files."""
-    if any(node.kind() in FILE_OPERATORS for node in nodes(graph)):
+    """Raises BackendError for a graph, of a method or a function, that reads or writes files, or calls Python."""
+    kinds = {node.kind() for node in nodes(graph)}
+    if not kinds.isdisjoint(FILE_OPERATORS):
         raise BackendError(USES_FILES)
+    if not kinds.isdisjoint(PYTHON_CALLS):
+        raise BackendError(CALLS_PYTHON)

@@ -17,6 +17,7 @@ from redisai_py.worker import programs, runs
 from . import archive, native
 from .each import each_of_module
 from .graph import Effects, effects, refuse_file_operators
+from .remainders import make_module_safe
 from .scripts import Environment, ScriptSession
 from .tensors import to_arrays, to_clone, to_torch
 from .threads import CORES, HEAVY, REST, TRIES, Pool, Thread, thread_of
@@ -80,6 +81,7 @@ def find_interpreter(options: Options) -> Any:
 def load_module(blob: bytes, device: torch.device) -> Any:
     module = torch.jit.load(io.BytesIO(blob), map_location=device)
     refuse_file_operators(module)
+    make_module_safe(module)
     return module
 
 

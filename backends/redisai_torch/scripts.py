@@ -18,8 +18,18 @@ from redisai_py.backend import BackendError, Call, Outputs, Redis, Reply, Run, S
 from redisai_py.worker import runs
 
 from .each import each_of_function
-from .graph import AUTOGRAD, Effects, check_graph, fold_numbers, has_side_effect, nodes, operators
+from .graph import (
+    AUTOGRAD,
+    Effects,
+    check_graph,
+    fold_numbers,
+    has_side_effect,
+    nodes,
+    operators,
+    updates_statistics,
+)
 from .native import may_be_native, runner_of_function
+from .remainders import make_safe
 from .tensors import to_array, to_arrays, to_clone, to_torch
 from .threads import Thread, thread_of
 
@@ -208,6 +218,7 @@ class Function:
 
     def __init__(self, compiled: Any, is_entry_point: bool) -> None:
         check_graph(compiled.inlined_graph)
+        make_safe(compiled)
         self.name = compiled.name
         self.compiled = compiled
         self.effects = effects_of_function(compiled)
@@ -271,7 +282,7 @@ def effects_of_function(compiled: Any) -> Effects:
     graph = compiled.inlined_graph.copy()
     fold_numbers(graph)
     return Effects(
-        writes_inputs=any(WRITES_TENSOR.search(node.schema()) for node in found),
+        writes_inputs=any(WRITES_TENSOR.search(node.schema()) or updates_statistics(node) for node in found),
         has_state=False,
         uses_autograd=any(node.kind() in AUTOGRAD for node in found),
         has_side_effects=any(has_side_effect(node.kind()) for node in found),
@@ -285,7 +296,7 @@ SIGNATURE = ["List[Tensor]", "List[str]", "List[str]"]
 def compile_script(source: ScriptSource, environment: Environment) -> dict[str, Function]:
     """The functions of a script by name; raises BackendError, or the compiler's error."""
     unit = torch._C.CompilationUnit()
-    unit.define(source.text, environment.find)
+    unit.define(source.text + "\n", environment.find)  # the compiler wants the last line to have an end, too
     compiled = {function.name: function for function in unit.get_functions()}
     for name in source.entry_points:
         check_entry_point(name, compiled.get(name))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Status, Wire, as_dict, assert_tensor, put, torch_backend, wait_until
+from harness import OK, Error, Server, Status, Wire, as_dict, assert_tensor, get, put, torch_backend, wait_until
 
 WRONG_TYPE = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
 NO_TENSOR = Error("ERR tensor key is empty or in a different shard")
@@ -55,6 +55,15 @@ def mixed(a):
 def write(a):
     a.add_(100)
     return a
+
+def write_statistics(a):
+    torch.batch_norm(torch.full([2, 2], 1001.0), None, None, a, torch.ones([2]), True, 0.1, 1e-5, False)
+    return a
+
+def remainders(a):
+    n = int(a[0])
+    rests = [-7 % n, 7 % n, 8 % n, 7 % 4]
+    return torch.tensor(rests)
 
 def fail(a):
     raise RuntimeError("on purpose")
@@ -318,9 +327,21 @@ def test_a_runtime_error_shows_the_line_of_the_script(script: Wire) -> None:
     assert "must match" in error.text
 
 
-def test_scripts_cannot_change_stored_tensors(script: Wire) -> None:
-    assert execute(script, "write", "INPUTS", 1, "x", "OUTPUTS", 1, "z") == OK
-    assert_tensor(script, "z", np.array([101, 102], np.float32))
+@pytest.mark.parametrize("divisor", [4, -4, 1, 0])
+def test_remainders_are_those_of_python(script: Wire, divisor: int) -> None:
+    put(script, "n", np.array([divisor]))
+    reply = execute(script, "remainders", "INPUTS", 1, "n", "OUTPUTS", 1, "z")
+    if divisor == 0:
+        assert isinstance(reply, Error) and "division by 0" in reply.text
+    else:
+        assert reply == OK
+        assert_tensor(script, "z", np.array([-7 % divisor, 7 % divisor, 8 % divisor, 3]))
+
+
+@pytest.mark.parametrize("function", ["write", "write_statistics"])
+def test_scripts_cannot_change_stored_tensors(script: Wire, function: str) -> None:
+    assert execute(script, function, "INPUTS", 1, "x", "OUTPUTS", 1, "z") == OK
+    np.testing.assert_allclose(get(script, "z"), [101, 102] if function == "write" else [101, 101.9])
     assert_tensor(script, "x", np.array([1, 2], np.float32))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Wire, as_dict, payload, wait_until
+from harness import OK, Error, Server, Wire, as_dict, assert_tensor, payload, put, wait_until
 
 WRONG_TYPE = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
 NO_ENTRY_POINTS = Error("ERR Insufficient arguments, missing script entry points")
@@ -127,6 +128,22 @@ def test_scripts_cannot_use_files_of_the_server(wire: Wire, body: str) -> None:
     reply = wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", f"def f(a):\n    {body}\n    return a\n")
     assert isinstance(reply, Error)
     assert wire("EXISTS", "s") == 0
+
+
+def test_scripts_cannot_call_python_functions_that_are_not_compiled(wire: Wire) -> None:
+    error = Error("ERR TorchScript that calls Python functions is not supported")
+    source = "def f(a):\n    return torch.ops.load_library(a, a)\n"
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == error
+    assert wire("EXISTS", "s") == 0
+
+
+def test_the_last_line_of_a_script_needs_no_end(wire: Wire) -> None:
+    source = "def f(a):\n    return a + 1"
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == OK
+    assert wire("AI.SCRIPTGET", "s", "SOURCE") == source.encode()
+    put(wire, "x", np.ones(2, np.float32))
+    assert wire("AI.SCRIPTRUN", "s", "f", "INPUTS", "x", "OUTPUTS", "y") == OK
+    assert_tensor(wire, "y", np.full(2, 2, np.float32))
 
 
 def test_no_function_is_run_before_it_is_called(server: Server, wire: Wire) -> None:

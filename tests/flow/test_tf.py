@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tensorflow_models as models
-from harness import OK, Error, Server, Wire, as_dict, assert_tensor, put
+from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put
 from harness import payload as rdb
 from harness.tensors import DTYPES, SAMPLES
 
@@ -63,6 +63,14 @@ def test_strings_have_no_nul_in_the_graph(wire: Wire) -> None:
     for name, array in zip("yzs", models.run_graph(models.string_lengths(), {"x": x}, ["y", "z", "s"]), strict=True):
         assert_tensor(wire, name, array)
     assert_tensor(wire, "y", np.array([[0, 4], [2, 6]], np.int32))
+
+
+def test_an_output_that_is_named_twice(wire: Wire) -> None:
+    assert store(wire, models.multiply(), ["b", "a"], ["c", "c"]) == OK
+    assert signature(wire) == ([b"b", b"a"], [b"c", b"c"])
+    assert execute(wire, {"b": ONES, "a": ONES * 3}, ["y", "z"]) == OK
+    for name in "yz":
+        assert_tensor(wire, name, ONES * 3)
 
 
 @pytest.mark.parametrize("dtype", [tf.complex64, tf.complex128])
@@ -147,9 +155,21 @@ def test_a_run_that_fails_gives_the_text_of_tensorflow(wire: Wire, feeds: Mappin
     assert store(wire, models.multiply(), ["a", "b"], ["c"]) == OK
     reply = execute(wire, feeds, ["c"])
     assert_error(reply, text)
-    assert "\n" not in str(reply) and "\t" not in str(reply)
+    assert isinstance(reply, Error) and "\n" not in reply.text
     assert as_dict(wire("AI.INFO", "m"))["errors"] == 1
     assert execute(wire, {"a": ONES, "b": ONES}, ["c"]) == OK
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("function", [True, False])
+def test_ranks_that_would_end_the_process(wire: Wire, function: bool, known: bool) -> None:
+    assert store(wire, models.convolve(function, known), ["x"], ["z"]) == OK
+    x = np.arange(32, dtype=np.float32).reshape(2, 4, 4, 1)
+    for other in (np.float32(1), x[0], x[None]):
+        assert_error(execute(wire, {"x": np.asarray(other)}, ["z"]), "is not compatible with expected shape [?,?,?,?]")
+    assert execute(wire, {"x": x}, ["z"]) == OK
+    windows = [x[:, i : i + 3, j : j + 3, 0] for i in (0, 1) for j in (0, 1)]
+    np.testing.assert_allclose(get(wire, "z")[..., 1], np.sum(windows, axis=0))
 
 
 def batch_of_two(server: Server, wire: Wire, *outputs: str) -> tuple[object, object]:

@@ -82,6 +82,33 @@ def test_scalar_output(wire: Wire) -> None:
     assert_tensor(wire, "y0", np.float32(3))
 
 
+def test_an_output_without_elements(wire: Wire) -> None:
+    assert store(wire, models.lite_where()) == OK
+    for x in ([-1, 2, 3], [-1, -2, -3], [1, -2, 3]):
+        assert execute(wire, [np.array(x, np.float32)]) == OK
+        assert_tensor(wire, "y0", np.flatnonzero(np.array(x) > 0)[:, None].astype(np.int64))
+
+
+@pytest.mark.parametrize("size", [2, 300])
+def test_runs_of_a_model_with_state_see_what_the_runs_before_left(server: Server, wire: Wire, size: int) -> None:
+    """One of them is worth several threads when it is alone."""
+    assert store(wire, models.lite_total(size)) == OK
+    x = np.ones((size, size), np.float32)
+    for runs in range(1, 6):
+        assert execute(wire, [x]) == OK
+        assert_tensor(wire, "y0", x * (runs + size))
+    request = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x0", "OUTPUTS", 1, "y0")
+
+    def send(_: int) -> list[object]:
+        with server.wire() as connection:
+            return connection.pipeline(*[request] * 5)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(reply == OK for replies in threads.map(send, range(4)) for reply in replies)
+    assert execute(wire, [x]) == OK
+    assert_tensor(wire, "y0", x * (26 + size))
+
+
 def test_outputs_of_requests_that_run_in_a_row_are_kept_apart(server: Server, wire: Wire) -> None:
     assert store(wire, models.lite_multiply()) == OK
     for number in range(40):
@@ -118,6 +145,32 @@ def test_inputs_of_another_dtype(wire: Wire) -> None:
     for other in (np.ones(2), np.ones(2, np.int32), np.array([True, False]), np.array([b"a", b"b"], object)):
         assert execute(wire, [x, other]) == WRONG_TYPE
     assert execute(wire, [x, x]) == OK
+
+
+def test_a_scalar_for_an_input_that_is_declared_as_none(wire: Wire) -> None:
+    """LOG_SOFTMAX reads its last dim."""
+    assert store(wire, models.convert(tf.nn.log_softmax, tf.TensorSpec([None, 3], tf.float32))) == OK
+    assert execute(wire, [np.array(1, np.float32)]) == Error("Failed to resize input tensors")
+    assert execute(wire, [np.ones(3, np.float32)]) == OK
+
+
+def test_an_input_without_elements_would_end_the_process(wire: Wire) -> None:
+    assert store(wire, models.lite_where()) == OK
+    assert execute(wire, [np.array([-1], np.float32)]) == OK
+    assert wire("COPY", "y0", "empty") == 1
+    assert store(wire, models.convert(lambda x: tf.reverse(x, [0]), tf.TensorSpec([None, 1], tf.int64))) == OK
+    request = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "empty", "OUTPUTS", 1, "y0")
+    assert wire(*request) == Error("Failed to resize input tensors")
+    assert execute(wire, [np.array([[1], [2]])]) == OK
+    assert_tensor(wire, "y0", np.array([[2], [1]]))
+
+
+def test_a_scalar_input(wire: Wire) -> None:
+    blob = models.convert(lambda x: x + 1, tf.TensorSpec([], tf.float32, name="x"))
+    assert store(wire, blob) == OK
+    for x in (np.float32(1), np.float32(2)):
+        assert execute(wire, [np.array(x)]) == OK
+        assert_tensor(wire, "y0", x + 1)
 
 
 def test_shapes_that_do_not_fit_each_other_and_then_ones_that_do(wire: Wire) -> None:

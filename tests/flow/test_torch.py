@@ -293,6 +293,19 @@ def test_errors_of_torch_reach_the_client(wire: Wire, module: torch.nn.Module, x
     fails(wire, *parts)
 
 
+def test_a_remainder_by_zero_is_an_error(wire: Wire) -> None:
+    store(wire, "m", models.Remainder())
+    for first, rest in ((-3, -2), (0, None), (3, 1), (0, None), (7, 0)):
+        x = np.array([first, 7 - first], np.float32)
+        put(wire, "x", x)
+        reply = run(wire)
+        if rest is None:
+            assert isinstance(reply, Error) and "division by 0" in reply.text
+        else:
+            assert reply == OK
+            assert_tensor(wire, "y", x * np.float32(rest))
+
+
 def test_autograd_works_in_models_that_use_it(wire: Wire) -> None:
     store(wire, "m", models.Gradient())
     store(wire, "mlp", models.Mlp().eval())
