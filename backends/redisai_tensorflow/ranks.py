@@ -38,7 +38,10 @@ def checks(nodes: Iterable[Any], output: str) -> list[Any]:
     made = []
     for node in nodes:
         for position, rank in RANKS.get(node.op, {}).items():
-            if position >= len(node.input) or kinds.get(node.input[position].partition(":")[0]) in WEIGHTS:
+            if position >= len(node.input):
+                continue
+            source = kinds.get(node.input[position].partition(":")[0])
+            if source in WEIGHTS and (position > 0 or source == "Const"):  # the first one is data
                 continue
             check = node_def_pb2.NodeDef(name=f"{node.name}/rank_of_{position}", op="EnsureShape", device=node.device)
             check.input.append(node.input[position])
