@@ -10,7 +10,7 @@ import pytest
 
 import models
 from harness import OK, Error, Server, Wire, as_dict, get, put
-from harness.workers import becomes_short, cpu_of_workers, runs_at_once
+from harness.workers import becomes_short, cpu_of_workers, is_short_too, runs_at_once
 
 Servers = Callable[..., Server]
 
@@ -155,8 +155,7 @@ def test_smaller_inputs_are_short_too(server: Server, wire: Wire) -> None:
     put(wire, "rows", np.ones((8, 4), np.float32))
     rows = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "rows", "OUTPUTS", 1, "y")
     becomes_short(server, wire, "m", *rows)
-    assert runs_at_once(server, wire, *EXECUTE)
-    assert runs_at_once(server, wire, *rows)
+    is_short_too(server, wire, EXECUTE, rows)
 
 
 @pytest.mark.usefixtures("short")

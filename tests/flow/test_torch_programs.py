@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put, torch_backend
-from harness.workers import becomes_short, runs_at_once
+from harness.workers import becomes_short, is_short_too, runs_at_once
 from redisai_py import extension
 
 torch = pytest.importorskip("torch")
@@ -143,7 +143,7 @@ def test_each_function_of_a_script_is_known_by_itself(server: Server, script: Wi
     becomes_short(server, script, "s", *call("add"))
     assert not runs_at_once(server, script, *call("looped"))
     becomes_short(server, script, "s", *call("entry"))
-    assert runs_at_once(server, script, *call("add"))
+    is_short_too(server, script, call("add"), call("entry"))
 
 
 @pytest.mark.parametrize("options", [("ARGS", 1, "x"), ("KEYS", 1, "k")])
@@ -195,7 +195,7 @@ def test_a_dag_of_a_short_model_and_a_short_function(server: Server, script: Wir
     becomes_short(server, script, "s", *call("add"))
     ops = [dags.execute("m", "x", "y"), dags.call("s", "add", "a b", "c"), "AI.TENSORGET c VALUES"]
     words = dags.dag(*ops, load=["x", "a", "b"])
-    assert runs_at_once(server, script, *words)
+    is_short_too(server, script, tuple(words), EXECUTE, call("add"))
     assert script(*words) == [OK, OK, [b"11", b"22", b"33"]]
 
 

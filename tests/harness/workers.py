@@ -8,6 +8,7 @@ from .server import Server, wait_until
 from .wire import Error, Wire, as_dict
 
 RUNS = 32
+TOO_SLOW = "the shortest of runs takes longer here than a hand-over to a worker is taken to cost"
 WORTH_A_TRY = 20
 """Microseconds: what runs on workers take at most for the event loop to try them (module/src/runner.c)."""
 
@@ -41,4 +42,11 @@ def becomes_short(server: Server, wire: Wire, key: str, *command: str | int) -> 
         info = as_dict(wire("AI.INFO", key))
         is_slow = info["duration"] >= WORTH_A_TRY * info["calls"]
         assert is_slow or tried(server) > before, "its runs are short, and were never tried on the event loop"
-        pytest.skip("the shortest of runs takes longer here than a hand-over to a worker is taken to cost")
+        pytest.skip(TOO_SLOW)
+
+
+def is_short_too(server: Server, wire: Wire, command: tuple[str | int, ...], *others: tuple[str | int, ...]) -> None:
+    """Asserts that the command needs no worker, as the others, which had become short; skips where those do again."""
+    if not runs_at_once(server, wire, *command):
+        assert not all(runs_at_once(server, wire, *other) for other in others), "the others need none"
+        pytest.skip(TOO_SLOW)
