@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from .server import Server, wait_until
@@ -19,10 +21,19 @@ def cpu_of_workers(server: Server) -> list[str]:
     return [value for name, value in info.items() if name.startswith("ai_queue_CPU_bthread_")]
 
 
+def cpu_at_rest(server: Server) -> list[str]:
+    """The same once nothing is to do, and they are asleep."""
+    server.wait_for_rest()
+    before: list[str] = []
+    while (now := cpu_of_workers(server)) != before:
+        before = now
+        time.sleep(0.002)
+    return now
+
+
 def runs_at_once(server: Server, wire: Wire, *command: str | int) -> bool:
     """Whether so many runs need no worker."""
-    server.wait_for_rest()
-    before = cpu_of_workers(server)
+    before = cpu_at_rest(server)
     for _ in range(RUNS):
         assert not isinstance(wire(*command), Error)
     return cpu_of_workers(server) == before
