@@ -14,6 +14,14 @@ void rai_queues_flush(void);
  * Returns the number of jobs taken; *cancelled receives ids of cancelled jobs. */
 int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
                        int64_t *cancelled_count, int64_t deadline_us);
+/* When the watchdog is to look for requests whose TIMEOUT has passed; INT64_MAX: never. */
+int64_t rai_queue_due(const rai_queue *queue);
+/* It is to do so soon after this time. */
+void rai_queue_expect(rai_queue *queue, int64_t timeout_us);
+/* Watchdog, when that is due: takes without waiting, in place of the workers, which are to
+ * look at the scheduler when it has what was taken. Nothing is due until more is expected. */
+int64_t rai_queue_take_waiting(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled,
+                               int64_t cancelled_room, int64_t *cancelled_count);
 /* Pushes a job that is not, or no longer, parked. */
 void rai_queue_push(rai_queue *queue, rai_job *job);
 /* Has a worker look at the scheduler, when one can: there may be something to do. */
@@ -51,9 +59,8 @@ int64_t rai_queue_worker_limit(const rai_queue *queue);
 rai_queue *rai_queue_at(int64_t index);
 double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker);
 
-/* The watchdog thread: calls back into Python when a run may have to be ended, or, so
- * much later than it passes, for the TIMEOUT of a request. */
-typedef enum rai_grace { RAI_GRACE_US = 1000 } rai_grace;
+/* The watchdog thread: calls back into Python when a run may have to be ended, or the
+ * TIMEOUT of a request has passed. */
 void rai_watchdog_arm(int64_t deadline_us);
 void rai_watchdog_poke(void);
 

@@ -38,6 +38,7 @@ static int64_t usable_cores(void) {
 static rai_queue *queue_new(const char *name, int64_t limit) {
     rai_queue *queue = RedisModule_Calloc(1, sizeof(*queue));
     pthread_mutex_init(&queue->lock, NULL);
+    queue->due_us = INT64_MAX;
     queue->limit = limit < RAI_MAX_WORKERS ? limit : RAI_MAX_WORKERS;
     queue->name = RedisModule_Alloc(strlen(name) + 1);
     for (size_t i = 0; i <= strlen(name); i++) {
@@ -267,14 +268,10 @@ static int has_behind(const rai_queue *queue) {
     return queue->behind.head && !__atomic_load_n(&loading, __ATOMIC_RELAXED);
 }
 
-int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
-                       int64_t *cancelled_count, int64_t deadline_us) {
+/* What rai_queue_take takes when it does not wait. Called with the lock held. */
+static int64_t take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
+                    int64_t *cancelled_count) {
     int64_t taken = 0;
-    pthread_mutex_lock(&queue->lock);
-    while (deadline_us > 0 && !has_jobs(queue) && !has_behind(queue) && !queue->cancelled_count && !queue->look) {
-        if (!sleep_until(queue, deadline_us)) break;
-    }
-    queue->look = 0;
     while (queue->urgent.head && taken < room) jobs[taken++] = take_first(&queue->urgent);
     while (queue->normal.head && taken < room) jobs[taken++] = take_first(&queue->normal);
     if (taken == 0 && has_behind(queue)) jobs[taken++] = take_first(&queue->behind);
@@ -285,6 +282,26 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
         memmove(queue->cancelled, queue->cancelled + *cancelled_count,
                 (size_t)queue->cancelled_count * sizeof(*cancelled));
     }
+    return taken;
+}
+
+int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
+                       int64_t *cancelled_count, int64_t deadline_us) {
+    pthread_mutex_lock(&queue->lock);
+    while (deadline_us > 0 && !has_jobs(queue) && !has_behind(queue) && !queue->cancelled_count && !queue->look) {
+        if (!sleep_until(queue, deadline_us)) break;
+    }
+    queue->look = 0;
+    int64_t taken = take(queue, jobs, room, cancelled, cancelled_room, cancelled_count);
+    pthread_mutex_unlock(&queue->lock);
+    return taken;
+}
+
+int64_t rai_queue_take_waiting(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled,
+                               int64_t cancelled_room, int64_t *cancelled_count) {
+    __atomic_store_n(&queue->due_us, INT64_MAX, __ATOMIC_SEQ_CST); /* before: who comes now sets it again */
+    pthread_mutex_lock(&queue->lock);
+    int64_t taken = take(queue, jobs, room, cancelled, cancelled_room, cancelled_count);
     pthread_mutex_unlock(&queue->lock);
     return taken;
 }

@@ -4,8 +4,9 @@
 
 #include "queue_state.h"
 
-/* So long timeouts, a year and more, never pass. */
+/* Longer timeouts, of a year and more, never pass. */
 static const int64_t LONGEST_TIMEOUT_MS = (int64_t)1 << 35;
+enum { GRACE_US = 1000 }; /* after a TIMEOUT, for a worker to notice it before the watchdog does */
 
 enum { JOB_WAITING, JOB_BEGUN, JOB_GIVEN_UP }; /* phases of a request, of which it leaves the first once */
 
@@ -15,10 +16,22 @@ void rai_queue_enter(rai_job *job) {
     int64_t ready_us = job->dag ? rai_now_us() : job->enqueued_us;
     if (job->model->queue) __atomic_add_fetch(&job->model->queue->entered, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&job->ready_us, ready_us, __ATOMIC_RELEASE);
-    /* Workers look at TIMEOUTs, too, but all of them may be busy by then. */
-    if (job->timeout_ms > 0 && job->timeout_ms < LONGEST_TIMEOUT_MS) {
-        rai_watchdog_arm(job->enqueued_us + job->timeout_ms * 1000 + RAI_GRACE_US);
+    if (job->model->queue && job->timeout_ms > 0 && job->timeout_ms < LONGEST_TIMEOUT_MS) {
+        rai_queue_expect(job->model->queue, job->enqueued_us + job->timeout_ms * 1000);
     }
+}
+
+/* Workers look at TIMEOUTs, too, but all of them may be busy by then. */
+void rai_queue_expect(rai_queue *queue, int64_t timeout_us) {
+    int64_t due = timeout_us + GRACE_US, known = __atomic_load_n(&queue->due_us, __ATOMIC_ACQUIRE);
+    while (due < known) {
+        if (__atomic_compare_exchange_n(&queue->due_us, &known, due, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) break;
+    }
+    rai_watchdog_arm(due);
+}
+
+int64_t rai_queue_due(const rai_queue *queue) {
+    return __atomic_load_n(&queue->due_us, __ATOMIC_ACQUIRE);
 }
 
 /* Whether the request was waiting, and is in the given phase from now on. */

@@ -32,6 +32,7 @@ struct rai_queue {
     int64_t entered, begun, left, given_up; /* requests; given up: left without a run */
     int64_t runs, gil_wait_us;
     int64_t at_once; /* requests that ran on the event loop; event loop only */
+    int64_t due_us;  /* when the watchdog is to look for TIMEOUTs that have passed */
     int look;        /* somebody should look at the scheduler though no job is new */
     pthread_t threads[RAI_MAX_WORKERS];
     char *name; /* upper case */

@@ -15,13 +15,9 @@ from redisai_py.backend import BackendError, Run
 
 from . import native, watchdog
 from .batching import execute_merged
-from .core import lib
 from .scheduler import SHORT, Batch, Scheduler
 
 Request = Any  # request.Request: compiled, so mypy does not see it
-
-GRACE = lib.RAI_GRACE_US * 1e-6
-"""Seconds after a TIMEOUT for a worker to notice it, before the watchdog does."""
 
 
 class Device:
@@ -79,15 +75,24 @@ class Device:
         return spent + late
 
     def expire(self) -> float:
-        """Called by the watchdog when a TIMEOUT may have passed: workers may all be busy. When to look again."""
-        new, cancelled = native.take_waiting(self.queue)
-        now = monotonic()
-        with self.lock:
-            spent = self._accept(new, cancelled, now)
-            next_look = self.scheduler.next_deadline()
+        """Called by the watchdog: answers requests whose TIMEOUT has passed, since workers may all be busy.
+
+        Returns when to look again (monotonic seconds).
+        """
+        if monotonic() < native.due(self.queue):
+            return native.due(self.queue)
+        spent: list[Request] = []
+        while True:
+            new, cancelled = native.take_waiting(self.queue)
+            with self.lock:
+                spent += self._accept(new, cancelled, monotonic())
+                next_deadline = self.scheduler.next_deadline()
+            if not new and not cancelled:
+                break
+            native.look(self.queue)  # a worker may be on its way for what is not in the queue any more
         native.complete_or_push(self.queue, spent)
-        native.look(self.queue)  # a worker may be on its way for what is not in the queue any more
-        return 0.0 if new else next_look + GRACE  # there may be more
+        native.expect(self.queue, next_deadline)
+        return native.due(self.queue)
 
     def _run(self, batch: Batch[Request], run: Run) -> None:
         run.away = batch.expected >= SHORT

@@ -26,11 +26,14 @@ from cython.cimports.core import (
     rai_queue,
     rai_queue_add_gil_wait,
     rai_queue_attentive,
+    rai_queue_due,
+    rai_queue_expect,
     rai_queue_look,
     rai_queue_occupied,
     rai_queue_prefer_this_worker,
     rai_queue_push,
     rai_queue_take,
+    rai_queue_take_waiting,
     rai_statistics_add,
     rai_tensor,
     rai_watchdog_arm,
@@ -154,6 +157,18 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
     return requests, [cancelled[i] for i in range(cancelled_count)]
 
 
+def due(queue: uintptr_t) -> float:
+    """When the watchdog is to look for requests whose TIMEOUT has passed; monotonic seconds, or infinity."""
+    due_us: int64_t = rai_queue_due(cython.cast(cython.pointer(rai_queue), queue))
+    return float("inf") if due_us == INT64_MAX else due_us * 1e-6
+
+
+def expect(queue: uintptr_t, timeout: cython.double) -> None:
+    """A TIMEOUT passes then; infinity: none does."""
+    if timeout < 1e12:
+        rai_queue_expect(cython.cast(cython.pointer(rai_queue), queue), cython.cast(int64_t, timeout * 1e6))
+
+
 def take_waiting(queue: uintptr_t) -> tuple:
     """The same for the watchdog, who does not wait, and leaves jobs that call somebody back to workers."""
     at: cython.pointer(rai_queue) = cython.cast(cython.pointer(rai_queue), queue)
@@ -161,7 +176,7 @@ def take_waiting(queue: uintptr_t) -> tuple:
     cancelled: int64_t[64]
     cancelled_count: int64_t = 0
     i: int64_t
-    taken: int64_t = rai_queue_take(at, jobs, MOST_JOBS, cancelled, MOST_JOBS, cython.address(cancelled_count), 0)
+    taken: int64_t = rai_queue_take_waiting(at, jobs, MOST_JOBS, cancelled, MOST_JOBS, cython.address(cancelled_count))
     requests: list = []
     for i in range(taken):
         if not is_over(jobs[i]):
