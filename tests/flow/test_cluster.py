@@ -361,8 +361,12 @@ def shard_of(cluster: Cluster, tag: str) -> int:
 
 
 def test_manual_failover_while_models_run(cluster: Cluster, client: RedisCluster) -> None:
-    """CLUSTER FAILOVER pauses the master's clients and loses nothing that was acknowledged."""
-    tags = TAGS[:2]
+    """CLUSTER FAILOVER pauses the master's clients and loses nothing that was acknowledged.
+
+    Of two shards: in one, a node that was elected would follow again, and Redis 7.0 takes the votes for new ones if its
+    master dies within some seconds, which the next test sees to.
+    """
+    tags = list({shard_of(cluster, tag): tag for tag in TAGS}.values())[:2]
     for tag in tags:
         fill(client, tag)
     with load(cluster, tags) as acknowledged:
