@@ -1,4 +1,4 @@
-"""AI.MODELEXECUTE: parses, and runs.
+"""AI.MODELEXECUTE, and what AI.MODELRUN does as well.
 
 Source of the rules: spec/commands.md, sections 10 and 19, and decisions Q3, Q36 and Q38.
 """
@@ -27,6 +27,7 @@ from cython.cimports.redisai_py.eventloop.running import (
     BAD_PRIORITY,
     NO_PRIORITY_IN_DAG,
     NO_TIMEOUT_IN_DAG,
+    Grammar,
     Request,
     cannot_wait,
     parse_priority,
@@ -142,15 +143,50 @@ def report_keys(
         report_written(ctx, i)
 
 
-def submit(
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parse(
     ctx: cython.pointer(RedisModuleCtx),
     argv: cython.pointer(cython.pointer(RedisModuleString)),
-    model: cython.pointer(rai_model),
+    argc: cython.int,
+    grammar: cython.pointer(Grammar),
     request: cython.pointer(Request),
+    error: cython.pointer(cython.p_const_char),
+) -> cython.pointer(rai_model):
+    """Parses a command; the model, borrowed, or NULL with the error."""
+    model: cython.pointer(rai_model) = cython.NULL
+    error[0] = grammar.too_few
+    if argc >= grammar.least:
+        model = find_model(ctx, argv[1], error)
+    if model == cython.NULL:
+        return cython.NULL
+    error[0] = grammar.parse(model, argv, argc, request)
+    if error[0] == cython.NULL:
+        error[0] = rai_queue_refusal(model)
+    return model if error[0] == cython.NULL else cython.NULL
+
+
+def run_model(
+    ctx: cython.pointer(RedisModuleCtx),
+    argv: cython.pointer(cython.pointer(RedisModuleString)),
+    argc: cython.int,
+    grammar: cython.pointer(Grammar),
 ) -> cython.int:
-    """Looks up the inputs of a parsed request, and runs it."""
+    """The command of this grammar."""
     error: cython.p_const_char = cython.NULL
-    job: cython.pointer(rai_job) = rai_job_new(RAI_JOB_EXECUTE, model, request.input_count, request.output_count)
+    request: Request
+    job: cython.pointer(rai_job)
+    model: cython.pointer(rai_model)
+    if RedisModule_IsKeysPositionRequest(ctx):
+        grammar.report_keys(ctx, argv, argc)
+        return REDISMODULE_OK
+    if cannot_wait(ctx):
+        return reply_with_cannot_wait(ctx)
+    model = parse(ctx, argv, argc, grammar, cython.address(request), cython.address(error))
+    if model == cython.NULL:
+        return RedisModule_ReplyWithError(ctx, error)
+    job = rai_job_new(RAI_JOB_EXECUTE, model, request.input_count, request.output_count)
     if not take_inputs(ctx, job, 0, argv + request.first_input, job.input_count, cython.address(error)):
         rai_job_free(job)
         return RedisModule_ReplyWithError(ctx, error)
@@ -160,27 +196,42 @@ def submit(
     return run_or_submit(ctx, argv + job.first_output, job, reply_to_execution)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def parse(
+def model_op(
     ctx: cython.pointer(RedisModuleCtx),
     argv: cython.pointer(cython.pointer(RedisModuleString)),
     argc: cython.int,
-    request: cython.pointer(Request),
+    grammar: cython.pointer(Grammar),
+    names: cython.pointer(cython.pointer(RedisModuleString)),
     error: cython.pointer(cython.p_const_char),
-) -> cython.pointer(rai_model):
-    """Parses AI.MODELEXECUTE; the model, borrowed, or NULL with the error."""
-    model: cython.pointer(rai_model) = cython.NULL
-    error[0] = b"ERR wrong number of arguments for 'AI.MODELEXECUTE' command"
-    if argc >= 8:
-        model = find_model(ctx, argv[1], error)
+) -> cython.pointer(rai_job):
+    """What ``ParseExecution`` gives, for the command of this grammar."""
+    i: cython.int
+    job: cython.pointer(rai_job)
+    request: Request
+    model: cython.pointer(rai_model) = parse(ctx, argv, argc, grammar, cython.address(request), error)
     if model == cython.NULL:
         return cython.NULL
-    error[0] = parse_counts(model, argv, argc, request)
-    if error[0] == cython.NULL:
-        error[0] = rai_queue_refusal(model)
-    return model if error[0] == cython.NULL else cython.NULL
+    if request.timeout_ms > 0:
+        error[0] = NO_TIMEOUT_IN_DAG
+        return cython.NULL
+    if request.urgent:
+        error[0] = NO_PRIORITY_IN_DAG
+        return cython.NULL
+    job = rai_job_new(RAI_JOB_EXECUTE, model, request.input_count, request.output_count)
+    for i in range(job.input_count):
+        names[i] = argv[request.first_input + i]
+    for i in range(job.output_count):
+        names[job.input_count + i] = argv[request.first_output + i]
+    return job
+
+
+# ---- AI.MODELEXECUTE -----------------------------------------------------------------
+
+GRAMMAR = cython.declare(Grammar)
+GRAMMAR.least = 8
+GRAMMAR.too_few = b"ERR wrong number of arguments for 'AI.MODELEXECUTE' command"
+GRAMMAR.parse = parse_counts
+GRAMMAR.report_keys = report_keys
 
 
 @cython.cfunc
@@ -190,45 +241,7 @@ def modelexecute(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI.MODELEXECUTE key INPUTS n input ... OUTPUTS m output ... [TIMEOUT t] [PRIORITY p]"""
-    error: cython.p_const_char = cython.NULL
-    request: Request
-    model: cython.pointer(rai_model)
-    if RedisModule_IsKeysPositionRequest(ctx):
-        report_keys(ctx, argv, argc)
-        return REDISMODULE_OK
-    if cannot_wait(ctx):
-        return reply_with_cannot_wait(ctx)
-    model = parse(ctx, argv, argc, cython.address(request), cython.address(error))
-    if model == cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
-    return submit(ctx, argv, model, cython.address(request))
-
-
-# ---- in a DAG ------------------------------------------------------------------------
-
-
-def new_op(
-    argv: cython.pointer(cython.pointer(RedisModuleString)),
-    model: cython.pointer(rai_model),
-    request: cython.pointer(Request),
-    names: cython.pointer(cython.pointer(RedisModuleString)),
-    error: cython.pointer(cython.p_const_char),
-) -> cython.pointer(rai_job):
-    """What ``ParseExecution`` gives, for a request that was parsed for this model."""
-    i: cython.int
-    job: cython.pointer(rai_job)
-    if request.timeout_ms > 0:
-        error[0] = NO_TIMEOUT_IN_DAG
-    elif request.urgent:
-        error[0] = NO_PRIORITY_IN_DAG
-    if error[0] != cython.NULL:
-        return cython.NULL
-    job = rai_job_new(RAI_JOB_EXECUTE, model, request.input_count, request.output_count)
-    for i in range(job.input_count):
-        names[i] = argv[request.first_input + i]
-    for i in range(job.output_count):
-        names[job.input_count + i] = argv[request.first_output + i]
-    return job
+    return run_model(ctx, argv, argc, cython.address(GRAMMAR))
 
 
 def modelexecute_op(
@@ -239,11 +252,7 @@ def modelexecute_op(
     error: cython.pointer(cython.p_const_char),
 ) -> cython.pointer(rai_job):
     """``ParseExecution`` for AI.MODELEXECUTE."""
-    request: Request
-    model: cython.pointer(rai_model) = parse(ctx, argv, argc, cython.address(request), error)
-    if model == cython.NULL:
-        return cython.NULL
-    return new_op(argv, model, cython.address(request), names, error)
+    return model_op(ctx, argv, argc, cython.address(GRAMMAR), names, error)
 
 
 rai_handlers.modelexecute = modelexecute

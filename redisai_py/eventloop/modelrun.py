@@ -5,18 +5,12 @@ Source of the rules: spec/commands.md, section 11, and decision Q36.
 
 import cython
 from cython.cimports.command_handlers import rai_handlers
-from cython.cimports.core import RAI_MODEL_READY, rai_job, rai_model, rai_queue_refusal
-from cython.cimports.redis_api import (
-    REDISMODULE_OK,
-    RedisModule_IsKeysPositionRequest,
-    RedisModule_ReplyWithError,
-    RedisModuleCtx,
-    RedisModuleString,
-)
+from cython.cimports.core import RAI_MODEL_READY, rai_job, rai_model
+from cython.cimports.redis_api import RedisModuleCtx, RedisModuleString
 from cython.cimports.redisai_py.eventloop.arguments import is_word, parse_integer
-from cython.cimports.redisai_py.eventloop.execution import new_op, submit
-from cython.cimports.redisai_py.eventloop.keyspace import find_model, report_read, report_written
-from cython.cimports.redisai_py.eventloop.running import Request, cannot_wait, reply_with_cannot_wait
+from cython.cimports.redisai_py.eventloop.execution import model_op, run_model
+from cython.cimports.redisai_py.eventloop.keyspace import report_read, report_written
+from cython.cimports.redisai_py.eventloop.running import Grammar, Request
 
 
 @cython.cfunc
@@ -91,27 +85,11 @@ def report_keys(
             report_written(ctx, at)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def parse(
-    ctx: cython.pointer(RedisModuleCtx),
-    argv: cython.pointer(cython.pointer(RedisModuleString)),
-    argc: cython.int,
-    request: cython.pointer(Request),
-    error: cython.pointer(cython.p_const_char),
-) -> cython.pointer(rai_model):
-    """Parses AI.MODELRUN; the model, borrowed, or NULL with the error."""
-    model: cython.pointer(rai_model) = cython.NULL
-    error[0] = b"ERR wrong number of arguments for 'AI.MODELRUN' command"
-    if argc >= 6:
-        model = find_model(ctx, argv[1], error)
-    if model == cython.NULL:
-        return cython.NULL
-    error[0] = parse_words(model, argv, argc, request)
-    if error[0] == cython.NULL:
-        error[0] = rai_queue_refusal(model)
-    return model if error[0] == cython.NULL else cython.NULL
+GRAMMAR = cython.declare(Grammar)
+GRAMMAR.least = 6
+GRAMMAR.too_few = b"ERR wrong number of arguments for 'AI.MODELRUN' command"
+GRAMMAR.parse = parse_words
+GRAMMAR.report_keys = report_keys
 
 
 @cython.cfunc
@@ -121,18 +99,7 @@ def modelrun(
     ctx: cython.pointer(RedisModuleCtx), argv: cython.pointer(cython.pointer(RedisModuleString)), argc: cython.int
 ) -> cython.int:
     """AI.MODELRUN key [TIMEOUT t] INPUTS input ... OUTPUTS output ..."""
-    error: cython.p_const_char = cython.NULL
-    request: Request
-    model: cython.pointer(rai_model)
-    if RedisModule_IsKeysPositionRequest(ctx):
-        report_keys(ctx, argv, argc)
-        return REDISMODULE_OK
-    if cannot_wait(ctx):
-        return reply_with_cannot_wait(ctx)
-    model = parse(ctx, argv, argc, cython.address(request), cython.address(error))
-    if model == cython.NULL:
-        return RedisModule_ReplyWithError(ctx, error)
-    return submit(ctx, argv, model, cython.address(request))
+    return run_model(ctx, argv, argc, cython.address(GRAMMAR))
 
 
 def modelrun_op(
@@ -143,11 +110,7 @@ def modelrun_op(
     error: cython.pointer(cython.p_const_char),
 ) -> cython.pointer(rai_job):
     """``ParseExecution`` for AI.MODELRUN."""
-    request: Request
-    model: cython.pointer(rai_model) = parse(ctx, argv, argc, cython.address(request), error)
-    if model == cython.NULL:
-        return cython.NULL
-    return new_op(argv, model, cython.address(request), names, error)
+    return model_op(ctx, argv, argc, cython.address(GRAMMAR), names, error)
 
 
 rai_handlers.modelrun = modelrun

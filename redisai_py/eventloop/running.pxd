@@ -1,4 +1,4 @@
-from core cimport rai_job
+from core cimport rai_job, rai_model
 from redis_api cimport RedisModuleCmdFunc, RedisModuleCtx, RedisModuleString
 
 
@@ -10,6 +10,15 @@ cdef struct Request:
     long long output_count
     long long timeout_ms  # 0: none
     bint urgent
+
+
+# What tells AI.MODELEXECUTE and AI.MODELRUN apart.
+cdef struct Grammar:
+    int least  # words of a command
+    const char *too_few
+    # NULL, or the error.
+    const char *(*parse)(rai_model *model, RedisModuleString **argv, int argc, Request *request) noexcept nogil
+    void (*report_keys)(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) noexcept nogil
 
 
 # Makes a job, still without inputs, of an operation of a DAG; NULL with the error. names, which has
