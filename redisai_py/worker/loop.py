@@ -1,7 +1,7 @@
 """The thread shell around the scheduler: what a worker of a device queue does.
 
-All workers of a queue share one scheduler, under one lock that is never held
-while something runs or waits.
+All workers of a queue, and the watchdog, share one scheduler, under one lock that is
+never held while something runs or waits.
 """
 
 from __future__ import annotations
