@@ -241,3 +241,8 @@ def parse_device(device: str) -> tuple[str, int | None]:
         digits = upper[4:]
         return "GPU", int(digits) if digits.isdigit() else 0
     raise BackendError("ERR unsupported device")
+
+
+def no_such_gpu(device: str, framework: str, found: int) -> BackendError:
+    """The error for a device as typed whose number is none of the GPUs that a framework finds."""
+    return BackendError(f"ERR there is no {device}: {framework} finds {found} GPU{'' if found == 1 else 's'}")

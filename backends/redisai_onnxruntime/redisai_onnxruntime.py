@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -29,6 +30,8 @@ HEAVY = 250e-6  # seconds: a run that is worth several threads
 HEAVY_RUNS = 5  # so many of them in a row make a model heavy
 SMALL = 64 << 20  # bytes: two sessions of such a model do not hurt
 NO_GRAPH = "No graph was found in the protobuf."
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+NO_CUDA = "ERR GPU requested but ONNX couldn't find CUDA"
 
 ENTRIES = {
     "session.load_model_format": "ONNX",
@@ -55,7 +58,9 @@ class Backend:
     def __init__(self, options: Options) -> None:
         self.version = ort.__version__
         self.options = options
-        self.cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+        self.cuda = CUDA in ort.get_available_providers()
+        if self.cuda and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # those that pip packages bring are in no place where the loader looks
         self.memory = Memory(options.memory_limit, options.report_memory)
         # The memory limit is kept by the arena of the package, which the C API's sessions do not share.
         self.has_runners = options.memory_limit == 0 and has_library(options)
@@ -63,7 +68,7 @@ class Backend:
     def load(self, source: Source) -> Session:
         kind, index = parse_device(source.device)
         if kind == "GPU" and not self.cuda:
-            raise BackendError("ERR GPU requested but ONNX couldn't find CUDA")
+            raise BackendError(NO_CUDA)
         if not protobuf.has_graph(source.blob):
             raise BackendError(NO_GRAPH)
         refuse_external_data(source.blob)
@@ -71,12 +76,11 @@ class Backend:
         self.memory.reserve(size)
         try:
             if kind == "GPU":
-                cuda = ("CUDAExecutionProvider", {"device_id": index or 0})
-                return PackageSession(self, source.blob, [cuda, "CPUExecutionProvider"])
+                return CudaSession(self, source.blob, index or 0)
             if self.has_runners:
                 with suppress(onnx_runner.Unsupported):
                     return RunnerSession(self, source.blob)
-            return PackageSession(self, source.blob, ["CPUExecutionProvider"])
+            return PackageSession(self, source.blob)
         except Exception as error:
             self.memory.release(size)
             raise translate(error) from error
@@ -213,12 +217,11 @@ def stop_of(run: Run) -> onnx_runner.Stop:
 class PackageSession(Session):
     """A model that runs through onnxruntime's Python package."""
 
-    def __init__(self, backend: Backend, blob: bytes, providers: list[Any]) -> None:
-        self._providers = providers
-        super().__init__(backend, blob)
+    providers: Sequence[Any] = (CPU,)
 
     def create(self, blob: bytes, threads: int, entries: dict[str, str]) -> Any:
-        inference = ort.InferenceSession(blob, self._session_options(threads, entries), providers=self._providers)
+        inference = ort.InferenceSession(blob, self._session_options(threads, entries), providers=self.providers)
+        self.check(inference)
         self.inputs = [node.name for node in inference.get_inputs()]
         self.outputs = [node.name for node in inference.get_outputs()]
         self.declared_inputs = [declared(node) for node in inference.get_inputs()]
@@ -229,6 +232,9 @@ class PackageSession(Session):
         special = any(node.type in ("tensor(string)", "tensor(bfloat16)") for node in inference.get_inputs())
         self._as_input = as_input if special else np.asarray
         return run_function(inference)
+
+    def check(self, inference: Any) -> None:
+        """Raises BackendError for an inference that cannot be used."""
 
     def _session_options(self, threads: int, entries: dict[str, str]) -> Any:
         options = ort.SessionOptions()
@@ -283,6 +289,20 @@ class PackageSession(Session):
         for result in results:
             if isinstance(result, list):
                 result[:] = [v if is_tensor else None for v, is_tensor in zip(result, self._tensors, strict=True)]
+
+
+class CudaSession(PackageSession):
+    """A model on a GPU. The threads of its runs do little: a wide inference would be a second copy of its weights."""
+
+    def __init__(self, backend: Backend, blob: bytes, index: int) -> None:
+        self.providers = (CUDA, {"device_id": index}), CPU
+        super().__init__(backend, blob)
+        self._heavy_runs_to_go = 0
+
+    def check(self, inference: Any) -> None:
+        """Raises BackendError where onnxruntime, which only prints that, has fallen back to the CPU."""
+        if CUDA not in inference.get_providers():
+            raise BackendError(NO_CUDA)
 
 
 ELEMENT_TYPES = {

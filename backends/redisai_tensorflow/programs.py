@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework import function_pb2, graph_pb2
 from tensorflow.python.framework.ops import dismantle_graph
 
-from redisai_py.backend import DTYPES, BackendError
+from redisai_py.backend import DTYPES, BackendError, parse_device
 
 from . import archives, operations, ranks
 
@@ -67,6 +67,18 @@ class Program:
         self.inputs = {name: f"{name}:0" for name in inputs}
         self.outputs = {name: f"{name}:0" for name in outputs}
         self.refuse_other_outputs()
+
+    def place(self, device: str) -> None:
+        """Puts it on the GPU of that number, where ``device`` as typed has one, but for what names another device.
+
+        Sessions of one process have to see the same GPUs, so that none can be shown just its own.
+        """
+        index = parse_device(device)[1]
+        if index is None:
+            return
+        for operation in self.graph.get_operations():
+            if not operation.device:
+                operation._set_device(f"/device:GPU:{index}")
 
     def close(self) -> None:
         """Gives the graph's memory back now: it refers to itself, and the collector seldom comes."""

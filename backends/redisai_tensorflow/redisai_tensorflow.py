@@ -12,7 +12,17 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from redisai_py.backend import BFLOAT16, BackendError, Options, Outputs, Run, Source, as_array, parse_device
+from redisai_py.backend import (
+    BFLOAT16,
+    BackendError,
+    Options,
+    Outputs,
+    Run,
+    Source,
+    as_array,
+    no_such_gpu,
+    parse_device,
+)
 
 from .programs import Program, program_of
 
@@ -32,8 +42,9 @@ class Backend:
     def load(self, source: Source) -> Session:
         return Session(self, source)
 
-    def config(self, kind: str, index: int | None) -> Any:
-        """The ConfigProto of a session on a device."""
+    def config(self, device: str) -> Any:
+        """The ConfigProto of a session on a device as typed; raises BackendError."""
+        kind, index = parse_device(device)
         config = config_pb2.ConfigProto(
             allow_soft_placement=True,  # a graph may name the devices that it was trained on
             intra_op_parallelism_threads=self.options.intra_op_parallelism,
@@ -42,11 +53,12 @@ class Backend:
         if kind == "CPU":
             config.device_count["GPU"] = 0
             return config
-        if not tf.config.list_physical_devices("GPU"):
+        found = len(tf.config.list_physical_devices("GPU"))
+        if found == 0:
             raise BackendError("ERR GPU requested but TF couldn't find CUDA")
+        if index is not None and index >= found:
+            raise no_such_gpu(device, "TensorFlow", found)
         config.gpu_options.allow_growth = True
-        if index is not None:
-            config.gpu_options.visible_device_list = str(index)
         return config
 
     def pool(self) -> int:
@@ -108,7 +120,6 @@ class Session:
 
     def _create(self, blob: bytes) -> Engine:
         device, inputs, outputs = self._source
-        kind, index = parse_device(device)
         with program_of(blob, inputs, outputs) as program:
             self.inputs = list(inputs) or list(program.inputs)
             self.outputs = list(outputs) or list(program.outputs)  # a client may name one twice
@@ -118,7 +129,8 @@ class Session:
                 self._as_input = as_input
             self._gives_strings = program.gives_strings()
             try:
-                config = self._backend.config(kind, index)
+                config = self._backend.config(device)
+                program.place(device)
                 return Engine(program, self.inputs, self.outputs, config, self._backend.pool())
             except BaseException:
                 program.close()

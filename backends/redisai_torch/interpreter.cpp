@@ -82,15 +82,15 @@ void prepare_thread() {
 // A function, and what comes before and after the tensors among its arguments.
 class Program : public rai_program {
   public:
-    static Program of_method(const py::object &module, const std::string &name) {
+    static Program of_method(const py::object &module, const std::string &name, const std::string &device) {
         auto owner = py::cast<torch::jit::Module>(module);
-        return Program(owner.get_method(name).function(), {owner._ivalue()}, nullptr, false);
+        return Program(owner.get_method(name).function(), {owner._ivalue()}, nullptr, false, device);
     }
 
     // An entry point takes all tensors as one list, then keys and arguments, of which there are none here.
-    static Program of_function(const py::object &function, bool is_entry_point) {
+    static Program of_function(const py::object &function, bool is_entry_point, const std::string &device) {
         auto strong = py::cast<torch::jit::StrongFunctionPtr>(function);
-        return Program(*strong.function_, {}, std::move(strong.cu_), is_entry_point);
+        return Program(*strong.function_, {}, std::move(strong.cu_), is_entry_point, device);
     }
 
     uintptr_t address() {
@@ -99,9 +99,9 @@ class Program : public rai_program {
 
   private:
     Program(torch::jit::Function &function, std::vector<c10::IValue> first,
-            std::shared_ptr<torch::jit::CompilationUnit> unit, bool takes_list)
+            std::shared_ptr<torch::jit::CompilationUnit> unit, bool takes_list, const std::string &device)
         : rai_program{run_program}, function_(&function), first_(std::move(first)), unit_(std::move(unit)),
-          takes_list_(takes_list) {
+          takes_list_(takes_list), device_(device) {
     }
 
     static int run_program(rai_program *program, const rai_view *inputs, int32_t input_count, rai_take take,
@@ -117,6 +117,11 @@ class Program : public rai_program {
         }
     }
 
+    at::Tensor to_input(const rai_view &view) const {
+        at::Tensor tensor = to_tensor(view);
+        return device_.is_cpu() ? tensor : tensor.to(device_);
+    }
+
     c10::IValue call(const rai_view *inputs, int32_t count) const {
         torch::jit::Stack stack;
         stack.reserve(first_.size() + count + 2);
@@ -124,12 +129,12 @@ class Program : public rai_program {
         if (takes_list_) {
             c10::List<at::Tensor> tensors;
             tensors.reserve(count);
-            for (int32_t i = 0; i < count; i++) tensors.push_back(to_tensor(inputs[i]));
+            for (int32_t i = 0; i < count; i++) tensors.push_back(to_input(inputs[i]));
             stack.emplace_back(std::move(tensors));
             stack.emplace_back(c10::List<std::string>());
             stack.emplace_back(c10::List<std::string>());
         } else {
-            for (int32_t i = 0; i < count; i++) stack.emplace_back(to_tensor(inputs[i]));
+            for (int32_t i = 0; i < count; i++) stack.emplace_back(to_input(inputs[i]));
         }
         function_->run(stack);
         return std::move(stack.back());
@@ -139,13 +144,15 @@ class Program : public rai_program {
     std::vector<c10::IValue> first_;
     std::shared_ptr<torch::jit::CompilationUnit> unit_; // which owns a function that is no method
     bool takes_list_;
+    at::Device device_; // where the inputs have to be
 };
 
 } // namespace
 
 PYBIND11_MODULE(interpreter, module) {
     py::class_<Program>(module, "Program", py::module_local(), "A method or a function, as a program.")
-        .def_static("of_method", &Program::of_method, py::arg("module"), py::arg("name"))
-        .def_static("of_function", &Program::of_function, py::arg("function"), py::arg("is_entry_point"))
+        .def_static("of_method", &Program::of_method, py::arg("module"), py::arg("name"), py::arg("device"))
+        .def_static("of_function", &Program::of_function, py::arg("function"), py::arg("is_entry_point"),
+                    py::arg("device"))
         .def_property_readonly("address", &Program::address);
 }

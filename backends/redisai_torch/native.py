@@ -29,11 +29,14 @@ def load_interpreter() -> Any:
     return module
 
 
-def may_be_native(found: Effects, device: torch.device) -> bool:
+def may_be_native(found: Effects) -> bool:
     """Whether a program does the same as PyTorch's package, and may be declined after any part of it."""
-    return device.type == "cpu" and not any(
-        (found.writes_inputs, found.has_state, found.uses_autograd, found.has_side_effects)
-    )
+    return not any((found.writes_inputs, found.has_state, found.uses_autograd, found.has_side_effects))
+
+
+def may_be_at_once(found: Effects, device: torch.device) -> bool:
+    """Whether Redis' event loop may run it, once its runs have shown to be short; it never waits for a GPU."""
+    return device.type == "cpu" and is_predictable(found.operators)
 
 
 def tensors_in(parameters: list[Any]) -> int | None:
@@ -53,7 +56,7 @@ def tensors_out(schema: Any) -> int | None:
     return None
 
 
-def runner_of_method(interpreter: Any, module: Any, found: Effects) -> Any:
+def runner_of_method(interpreter: Any, module: Any, device: torch.device, found: Effects) -> Any:
     """The runner of a module's ``forward``; None if it has other parameters or results than tensors."""
     if not module._c._has_method("forward"):
         return None
@@ -61,16 +64,18 @@ def runner_of_method(interpreter: Any, module: Any, found: Effects) -> Any:
     inputs, outputs = tensors_in(schema.arguments[1:]), tensors_out(schema)
     if inputs is None or outputs is None:
         return None
-    program = interpreter.Program.of_method(module._c, "forward")
-    return programs.Runner(program, inputs, outputs, is_predictable(found.operators))
+    program = interpreter.Program.of_method(module._c, "forward", str(device))
+    return programs.Runner(program, inputs, outputs, may_be_at_once(found, device))
 
 
-def runner_of_function(interpreter: Any, compiled: Any, is_entry_point: bool, found: Effects) -> Any:
+def runner_of_function(
+    interpreter: Any, compiled: Any, is_entry_point: bool, device: torch.device, found: Effects
+) -> Any:
     """The runner of a script's function; None if it has other parameters or results than tensors."""
     schema = compiled.schema
     inputs = -1 if is_entry_point else tensors_in(schema.arguments)
     outputs = tensors_out(schema)
     if inputs is None or outputs is None:
         return None
-    program = interpreter.Program.of_function(compiled, is_entry_point)
-    return programs.Runner(program, inputs, outputs, is_predictable(found.operators), compiled.name)
+    program = interpreter.Program.of_function(compiled, is_entry_point, str(device))
+    return programs.Runner(program, inputs, outputs, may_be_at_once(found, device), compiled.name)

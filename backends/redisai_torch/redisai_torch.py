@@ -11,7 +11,17 @@ from typing import Any
 
 import torch
 
-from redisai_py.backend import BackendError, Options, Outputs, Redis, Run, ScriptSource, Source, parse_device
+from redisai_py.backend import (
+    BackendError,
+    Options,
+    Outputs,
+    Redis,
+    Run,
+    ScriptSource,
+    Source,
+    no_such_gpu,
+    parse_device,
+)
 from redisai_py.worker import programs, runs
 
 from . import archive, native
@@ -43,8 +53,8 @@ class Backend:
             found = effects(module)
         if found.uses_autograd:
             module = load_module(source.blob, device)
-        if self.interpreter is not None and native.may_be_native(found, device):
-            runner = native.runner_of_method(self.interpreter, module, found)
+        if self.interpreter is not None and native.may_be_native(found):
+            runner = native.runner_of_method(self.interpreter, module, device, found)
             if runner is not None:
                 return NativeSession(self, module, device, found, runner)
         return Session(self, module, device, found)
@@ -92,6 +102,8 @@ def find_device(typed: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise BackendError("GPU requested but Torch couldn't find CUDA")
+    if index is not None and index >= torch.cuda.device_count():
+        raise no_such_gpu(typed, "PyTorch", torch.cuda.device_count())
     return torch.device("cuda") if index is None else torch.device("cuda", index)
 
 

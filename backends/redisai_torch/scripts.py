@@ -105,6 +105,7 @@ class Caller(threading.local):
 
     call: Call | None = None
     run: Run
+    device: torch.device | None = None  # of the script; None: the CPU
 
 
 class Environment:
@@ -152,7 +153,7 @@ class Environment:
         try:
             arrays = [to_array(tensor.contiguous()) for tensor in inputs]
             outputs = self._redis.run_model(call, bytes(key), arrays, count, run)
-            return [to_torch(output).clone() for output in outputs], b""
+            return [to_torch(output).to(self.caller.device, copy=True) for output in outputs], b""
         except Exception as error:
             return [], (str(error) or type(error).__name__).encode()
 
@@ -333,9 +334,9 @@ class ScriptSession:
         self.functions = compile_script(source, environment)
         self._runners: dict[str, Any] = {}
         for name, function in self.functions.items():
-            if interpreter is not None and may_be_native(function.effects, device):
+            if interpreter is not None and may_be_native(function.effects):
                 self._runners[name] = runner_of_function(
-                    interpreter, function.compiled, function.is_entry_point, function.effects
+                    interpreter, function.compiled, function.is_entry_point, device, function.effects
                 )
         self._device = None if device.type == "cpu" else device
         self._caller = environment.caller
@@ -350,7 +351,7 @@ class ScriptSession:
             except Exception:
                 pass  # it is the error of one of them: each by itself, then
         caller = self._caller
-        caller.run = run
+        caller.run, caller.device = run, self._device
         results: list[Outputs | Exception] = []
         for call in requests:
             caller.call = call

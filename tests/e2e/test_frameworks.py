@@ -42,22 +42,35 @@ def chunks_of_sound(count: int) -> np.ndarray:
     return (0.2 * buzz * (np.sin(2 * np.pi * 4 * time) > 0)).astype(np.float32).reshape(count, 1, 512)
 
 
-def test_silero_vad_keeps_its_state_between_requests_and_begins_anew_after_a_restart(con: redisai.Client) -> None:
+@pytest.fixture(params=["CPU", "GPU"])
+def device(request: pytest.FixtureRequest) -> str:
+    if request.param == "GPU" and not torch.cuda.is_available():
+        pytest.skip("this PyTorch finds no GPU")
+    return request.param
+
+
+def on(device: str) -> torch.device:
+    return torch.device("cuda" if device == "GPU" else "cpu")
+
+
+def test_silero_vad_keeps_its_state_between_requests_and_begins_anew_after_a_restart(
+    con: redisai.Client, device: str
+) -> None:
     blob = packaged_file("silero_vad", "data/silero_vad.jit").read_bytes()
-    assert con.modelstore("vad", "TORCH", "CPU", blob, tag="v6") == "OK"
+    assert con.modelstore("vad", "TORCH", device, blob, tag="v6") == "OK"
     con.tensorset("rate", np.array(16000, np.int64))
     sound = chunks_of_sound(20)
     for restarted in (False, True):
         if restarted:
             con.execute_command("DEBUG", "RELOAD")
             assert con.modelget("vad")["blob"] == blob
-        model = torch_models.loaded(blob)
+        model = torch_models.loaded(blob).to(on(device))
         probabilities = []
         for chunk in sound:
             con.tensorset("chunk", chunk)
             assert con.modelexecute("vad", ["chunk", "rate"], ["probability"]) == "OK"
             with torch.no_grad():
-                expected = model(torch.from_numpy(chunk), 16000).numpy()
+                expected = model(torch.from_numpy(chunk).to(on(device)), 16000).cpu().numpy()
             assert_close(con.tensorget("probability"), expected)
             probabilities.append(float(expected[0, 0]))
         assert max(probabilities) - min(probabilities) > 0.01, "the network saw a difference"
@@ -82,8 +95,8 @@ def put_sentences(client: redisai.Client, sentences: list[str], length: int | No
     client.tensorset("mask" + suffix, mask)
 
 
-def test_sentences_are_encoded_as_pytorch_does_it_and_make_sense(con: redisai.Client) -> None:
-    assert con.modelstore("encoder", "TORCH", "CPU", sentence_encoder.traced()) == "OK"
+def test_sentences_are_encoded_as_pytorch_does_it_and_make_sense(con: redisai.Client, device: str) -> None:
+    assert con.modelstore("encoder", "TORCH", device, sentence_encoder.traced()) == "OK"
     put_sentences(con, SENTENCES)
     assert con.modelexecute("encoder", ["ids", "mask"], ["vectors"]) == "OK"
     vectors = con.tensorget("vectors")
@@ -95,9 +108,9 @@ def test_sentences_are_encoded_as_pytorch_does_it_and_make_sense(con: redisai.Cl
     assert max(cosines[0, 2], cosines[0, 3], cosines[1, 2], cosines[1, 3]) < 0.2
 
 
-def test_sentences_of_different_clients_in_one_batch(server: Server, con: redisai.Client) -> None:
+def test_sentences_of_different_clients_in_one_batch(server: Server, con: redisai.Client, device: str) -> None:
     # Nothing runs before there are six rows.
-    con.modelstore("encoder", "TORCH", "CPU", sentence_encoder.traced(), batch=6, minbatch=6)
+    con.modelstore("encoder", "TORCH", device, sentence_encoder.traced(), batch=6, minbatch=6)
     expected = sentence_encoder.encode(SENTENCES)
     replies: list[str] = []
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.e2e
 
 
 SILERO = ["output", "stateN"]
+PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider"}
 RATE = np.array(16000, np.int64)
 
 
@@ -30,8 +31,15 @@ def magika() -> bytes:
     return packaged_file("magika", "models/*/model.onnx").read_bytes()
 
 
-def session_of(blob: bytes) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(blob, providers=["CPUExecutionProvider"])
+@pytest.fixture(params=["CPU", "GPU"])
+def device(request: pytest.FixtureRequest) -> str:
+    if request.param == "GPU" and PROVIDERS["GPU"] not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime knows no GPU")
+    return request.param
+
+
+def session_of(blob: bytes, device: str = "CPU") -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(blob, providers=[PROVIDERS[device]])
 
 
 def speech(chunks: int, batch: int = 1) -> np.ndarray:
@@ -42,11 +50,11 @@ def speech(chunks: int, batch: int = 1) -> np.ndarray:
     return np.tile(wave.astype(np.float32).reshape(chunks, 1, 512), (1, batch, 1))
 
 
-def test_silero_vad_with_its_state_kept_on_the_server(con: redisai.Client, silero: bytes) -> None:
-    assert con.modelstore("vad", "ONNX", "CPU", silero, tag="v6") == "OK"
+def test_silero_vad_with_its_state_kept_on_the_server(con: redisai.Client, silero: bytes, device: str) -> None:
+    assert con.modelstore("vad", "ONNX", device, silero, tag="v6") == "OK"
     con.tensorset("state", np.zeros((2, 1, 128), np.float32))
     con.tensorset("rate", RATE)
-    session = session_of(silero)
+    session = session_of(silero, device)
     state = np.zeros((2, 1, 128), np.float32)
     context = np.zeros((1, 64), np.float32)
     probabilities = []
@@ -64,13 +72,13 @@ def test_silero_vad_with_its_state_kept_on_the_server(con: redisai.Client, siler
     assert con.infoget("vad")["calls"] == 20
 
 
-def test_magika_one_by_one_and_in_a_batch(con: redisai.Client, magika: bytes) -> None:
-    session = session_of(magika)
+def test_magika_one_by_one_and_in_a_batch(con: redisai.Client, magika: bytes, device: str) -> None:
+    session = session_of(magika, device)
     rows = np.random.default_rng(3).integers(0, 256, (8, 2048)).astype(np.int32)
     rows[1, :] = 256
     rows[2, :17] = list(b"import numpy as n")
     expected = session.run(["target_label"], {"bytes": rows})[0]
-    assert con.modelstore("magika", "ONNX", "CPU", magika, batch=8, minbatch=1) == "OK"
+    assert con.modelstore("magika", "ONNX", device, magika, batch=8, minbatch=1) == "OK"
     con.tensorset("rows", rows)
     con.modelexecute("magika", "rows", "labels")
     labels = con.tensorget("labels")
