@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -32,6 +33,8 @@ from .scripts import Environment, ScriptSession
 from .tensors import to_arrays, to_clone, to_torch
 from .threads import CORES, HEAVY, REST, TRIES, Pool, Thread, thread_of
 
+T = TypeVar("T")
+
 
 class Backend:
     """Creates sessions; one for the process."""
@@ -53,6 +56,8 @@ class Backend:
             found = effects(module)
         if found.uses_autograd:
             module = load_module(source.blob, device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # runs are in other streams
         if self.interpreter is not None and native.may_be_native(found):
             runner = native.runner_of_method(self.interpreter, module, device, found)
             if runner is not None:
@@ -104,7 +109,7 @@ def find_device(typed: str) -> torch.device:
         raise BackendError("GPU requested but Torch couldn't find CUDA")
     if index is not None and index >= torch.cuda.device_count():
         raise no_such_gpu(typed, "PyTorch", torch.cuda.device_count())
-    return torch.device("cuda") if index is None else torch.device("cuda", index)
+    return torch.device("cuda", index or 0)
 
 
 class Session:
@@ -115,7 +120,6 @@ class Session:
         self.memory = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
         self._output_count = len(self.outputs)
         self._forward = module.forward
-        self._device = device
         self._pool = backend.pool
         self._intra_op = backend.options.intra_op_parallelism
         self._may_be_wide = self._intra_op == 0 and CORES > 1 and device.type == "cpu"
@@ -126,7 +130,10 @@ class Session:
         self._lock = Lock() if found.has_state else None
         self._each = None if found.has_state else each_of_module(module)
         self._to_input: Any = to_torch
-        if device.type != "cpu":
+        self._gpu = None if device.type == "cpu" else device
+        # Forked tasks do not take over their caller's stream.
+        self._own_stream = not (found.has_state or found.has_side_effects)
+        if self._gpu is not None:
             self._to_input = self._to_device
         elif found.writes_inputs:
             self._to_input = to_clone
@@ -134,11 +141,16 @@ class Session:
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         thread = thread_of(run, self._intra_op)
         wide = self._goes_wide(run, thread)
-        work = partial(self._execute, requests, thread.inference_mode)
+        work = self._work(thread, self._execute, requests, thread.inference_mode)
         started = monotonic()
         results = self._pool.run(work) if wide else work()
         self._learn((monotonic() - started) / len(requests), wide)
         return results
+
+    def _work(self, thread: Thread, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+        """The call of a function, on the session's device."""
+        call = partial(function, *arguments)
+        return call if self._gpu is None else partial(thread.run_on, self._gpu, self._own_stream, call)
 
     def _goes_wide(self, run: Run, thread: Thread) -> bool:
         wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
@@ -181,7 +193,7 @@ class Session:
             return error
 
     def _to_device(self, tensor: Any) -> torch.Tensor:
-        return to_torch(tensor).to(self._device)
+        return to_torch(tensor).to(self._gpu)
 
 
 class NativeSession(Session):
@@ -196,7 +208,7 @@ class NativeSession(Session):
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
         thread = thread_of(run, self._intra_op)
         wide = self._goes_wide(run, thread)
-        work = partial(runs.run_requests, requests, merged, self._runner.address, 0)
+        work = self._work(thread, runs.run_requests, requests, merged, self._runner.address, 0)
         started = monotonic()
         done: bool = self._pool.run(work) if wide else work()
         if done:

@@ -344,6 +344,14 @@ class ScriptSession:
 
     def execute(self, requests: list[Call], run: Run) -> list[Outputs | Exception]:
         thread = thread_of(run, self._intra_op)
+        if self._device is None:
+            return self._execute(requests, run, thread)
+        # Forked tasks do not take over their caller's stream.
+        called = {self.functions.get(call.function) for call in requests}
+        own_stream = not any(function and function.effects.has_side_effects for function in called)
+        return thread.run_on(self._device, own_stream, partial(self._execute, requests, run, thread))
+
+    def _execute(self, requests: list[Call], run: Run, thread: Thread) -> list[Outputs | Exception]:
         function = self.functions.get(requests[0].function)
         if function is not None and function.takes_together(requests):
             try:
@@ -368,8 +376,9 @@ class ScriptSession:
         return None if runner is None else partial(self._execute_natively, runner)
 
     def _execute_natively(self, runner: Any, requests: list[Any], merged: bool, run: Run) -> bool:
-        thread_of(run, self._intra_op)
-        done: bool = runs.run_requests(requests, merged, runner.address, 0)
+        thread = thread_of(run, self._intra_op)
+        work = partial(runs.run_requests, requests, merged, runner.address, 0)
+        done: bool = work() if self._device is None else thread.run_on(self._device, True, work)
         return done
 
     def close(self) -> None:

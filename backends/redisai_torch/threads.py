@@ -1,10 +1,15 @@
-"""How many threads a run uses.
+"""How many threads a run uses, and which stream of a GPU.
 
-One, as a rule: the scheduler spreads runs over the cores, and a short one only
+One thread, as a rule: the scheduler spreads runs over the cores, and a short one only
 loses by being divided. A heavy run that has the machine to itself uses all cores, if
 it comes to the one worker that has a pool for it, which it does under light load.
 OpenMP gives every thread that runs in parallel a pool of its own, and two pools that
 together exceed the cores make each other slower than one core would be.
+
+What is in one stream of a GPU is done in order, and a run of one request seldom fills a
+GPU. So every worker has a stream of its own: 16 of them run a ResNet-18 four times as
+often. Results are waited for before a run ends, so that nothing passes from stream to
+stream but the weights, and those have been waited for, too.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -34,6 +39,15 @@ class Thread:
         torch.get_num_threads()  # the first call takes over what another thread has set last
         torch.set_num_threads(intra_op or 1)
         self.inference_mode = torch.inference_mode()
+        self._streams: dict[torch.device, Any] = {}
+
+    def run_on(self, gpu: torch.device, own_stream: bool, work: Callable[[], T]) -> T:
+        """The result of ``work()``, which works in this thread's stream of a GPU, or in the one that all share."""
+        stream = torch.cuda.default_stream(gpu)
+        if own_stream:
+            stream = self._streams.get(gpu) or self._streams.setdefault(gpu, torch.cuda.Stream(gpu))
+        with torch.cuda.stream(stream):
+            return work()
 
 
 def thread_of(run: Run, intra_op: int) -> Thread:
