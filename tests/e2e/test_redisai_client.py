@@ -83,7 +83,7 @@ def test_magika_one_by_one_and_in_a_batch(con: redisai.Client, magika: bytes, de
     con.modelexecute("magika", "rows", "labels")
     labels = con.tensorget("labels")
     assert labels.shape == (8, 214)
-    np.testing.assert_allclose(labels, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(labels, expected, rtol=1e-3, atol=1e-5)  # cores add in other orders
     for number in range(3):
         row = rows[number : number + 1]
         con.tensorset("row", row)
