@@ -115,6 +115,8 @@ class Run:
     terminate: Callable[[], None] | None = None
     alone: bool = False
     """Nothing else runs or waits on this device: a long run may as well use all cores."""
+    has_room: bool = False
+    """At least half of the cores have nothing to do: a pool of threads that runs share may as well use them."""
     retune: bool = False
     """Set by a session that wants its ``retune(blob)`` called, on another thread, with the model's bytes."""
     prefer: bool = False

@@ -119,9 +119,9 @@ class Session(ABC):
     INTRA_OP_PARALLELISM decides how many threads a run uses. When it is not given,
     runs use one, since the scheduler spreads them over the cores and a short run
     only loses by being divided. A model whose runs have shown to be heavy gets a
-    second, wide inference that uses all cores, for runs that are alone, so that a
-    single client sees what the machine can do; of a model of more than SMALL bytes
-    only the wide one is kept.
+    second, wide inference that uses all cores, for runs that are alone, or so few that
+    they leave half of the cores idle; of a model of more than SMALL bytes only the wide
+    one is kept.
     """
 
     inputs: list[str]
@@ -156,6 +156,10 @@ class Session(ABC):
     def close(self) -> None:
         self._memory.release(self.memory)
 
+    def _choose(self, run: Run) -> Any:
+        """The inference for a run. Several in the wide one share its threads."""
+        return self._wide if run.alone or run.has_room else self._narrow
+
     def _note(self, started: float, runs: int, run: Run) -> None:
         """Counts runs that are over, and asks for ``retune`` after HEAVY_RUNS heavy ones in a row.
 
@@ -185,7 +189,7 @@ class RunnerSession(Session):
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
         started = monotonic()
         stop = stop_of(run)
-        inference = self._wide if run.alone else self._narrow  # held for as long as it runs
+        inference = self._choose(run)  # held for as long as it runs
         done: bool = runs.run_requests(requests, merged, inference.address, stop.address)
         self._note(started, 1 if merged else len(requests), run)
         return done
@@ -254,7 +258,7 @@ class PackageSession(Session):
             control.renew()
         run.state[Control] = run.terminate = control
         names, outputs, convert = self.inputs, self.outputs, self._as_input
-        infer = self._wide if run.alone else self._narrow
+        infer = self._choose(run)
         results: list[Outputs | Exception] = []
         started = monotonic()
         for tensors in requests:

@@ -6,6 +6,7 @@ never held while something runs or waits.
 
 from __future__ import annotations
 
+import os
 import threading
 from math import inf
 from time import monotonic
@@ -19,6 +20,8 @@ from .scheduler import SHORT, Batch, Scheduler
 
 Request = Any  # request.Request: compiled, so mypy does not see it
 
+CORES = len(os.sched_getaffinity(0))
+
 
 class Device:
     """One device queue: the scheduler and what its workers share."""
@@ -26,7 +29,7 @@ class Device:
     def __init__(self, queue: int, workers: int) -> None:
         """``queue`` is the address of the C queue, ``workers`` the most threads that it may have."""
         self.queue = queue
-        self.scheduler: Scheduler[Request] = Scheduler(workers)
+        self.scheduler: Scheduler[Request] = Scheduler(workers, CORES)
         self.lock = threading.Lock()
 
     def serve(self) -> None:
@@ -95,12 +98,13 @@ class Device:
         return native.due(self.queue)
 
     def _run(self, batch: Batch[Request], run: Run) -> None:
-        run.away = batch.expected >= SHORT
-        run.alone = False
+        run.away = batch.expected >= SHORT or batch.has_more
+        run.alone = run.has_room = False
         if run.away:
             with self.lock:
                 more = self.scheduler.has_ready(monotonic())
                 run.alone = self.scheduler.leaves_cores_idle()
+                run.has_room = self.scheduler.leaves_room()
             native.begin_long_run(self.queue, more)
         requests = batch.requests
         run.batch, run.requests = batch, requests

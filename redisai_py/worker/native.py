@@ -136,19 +136,17 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
     taken_at: int64_t
     i: int64_t
     deadline_us: int64_t = INT64_MAX if deadline > 1e12 else cython.cast(int64_t, deadline * 1e6)
+    at: cython.pointer(rai_queue) = cython.cast(cython.pointer(rai_queue), queue)
     requests: list = []
-    with cython.nogil:
-        taken = rai_queue_take(
-            cython.cast(cython.pointer(rai_queue), queue),
-            jobs,
-            MOST_JOBS,
-            cancelled,
-            MOST_JOBS,
-            cython.address(cancelled_count),
-            deadline_us,
-        )
-        taken_at = rai_now_us()
-    rai_queue_add_gil_wait(cython.cast(cython.pointer(rai_queue), queue), rai_now_us() - taken_at)
+    if deadline_us <= 0:  # handing the GIL on and getting it back takes several times as long as this
+        taken = rai_queue_take(at, jobs, MOST_JOBS, cancelled, MOST_JOBS, cython.address(cancelled_count), 0)
+    else:
+        with cython.nogil:
+            taken = rai_queue_take(
+                at, jobs, MOST_JOBS, cancelled, MOST_JOBS, cython.address(cancelled_count), deadline_us
+            )
+            taken_at = rai_now_us()
+        rai_queue_add_gil_wait(at, rai_now_us() - taken_at)
     for i in range(taken):
         if is_over(jobs[i]):
             complete_jobs(cython.address(jobs[i]), 1)

@@ -10,16 +10,18 @@ is not interrupted. A turn hands out one ``Batch``:
 
 - a model without BATCHSIZE gives its oldest requests, each to be run by itself:
   tiny ones as many as take about ``SHORT`` together, so that they do not pay for a
-  turn each; of longer ones, when many wait, as many as take about ``TURN``, so that
-  the event loop is not woken for every single answer;
+  turn each; when many wait, its share of them, up to what takes about ``TURN``, so that
+  neither the GIL nor the event loop is needed for every single run;
 - a model with BATCHSIZE gives its oldest request and the ones behind it that can
   be concatenated with it, up to BATCHSIZE rows. With MINBATCHSIZE it may have to
   wait for more rows, at most MINBATCHTIMEOUT, and not when the next one that could
   be concatenated with it does not fit. Those that cannot be do not wait with it.
 
 How many batches of one model run at once follows what was measured: a run that is
-shorter than ``SHORT`` is not worth a second worker, and where most of a run's time
-is the same for any number of rows, one large batch beats two small ones.
+shorter than ``SHORT`` is not worth a second worker where the event loop then has no
+core for itself; where it has, one shorter than ``TINY`` is not, since the event loop
+brings no more of them than one worker runs. Where most of a run's time is the same for
+any number of rows, one large batch beats two small ones.
 
 Laws (tests/unit/test_scheduler.py): a batch never exceeds BATCHSIZE rows unless a
 single request does; requests of a model that can be batched together leave in
@@ -40,6 +42,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 SHORT = 100e-6
 """Seconds: a run below this is cheaper than waking another worker for it."""
+
+TINY = 15e-6
+"""Seconds: a run below this is over before the event loop has brought the next one."""
 
 TURN = 2e-3
 """Seconds that a turn of a model may take while its other workers have enough to do."""
@@ -104,6 +109,8 @@ class Batch(Generic[R]):
     requests: list[R]
     merged: bool
     expected: float
+    has_more: bool = False
+    """Though it is short, there is more for another worker."""
 
 
 @dataclass(slots=True)
@@ -152,9 +159,11 @@ class _Line(Generic[R]):
 class Scheduler(Generic[R]):
     """Orders the requests of one device queue. Not thread-safe: its shell has a lock."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, cores: int = 2) -> None:
         """``workers`` is the most batches of a model that may run at once."""
         self._workers = workers
+        self._cores = cores
+        self._short_workers = max(1, min(workers, cores - 1))  # of a model with short runs
         self._turns: deque[Any] = deque()  # models with work, next first
         self._urgent_turns: deque[Any] = deque()  # the same for those whose requests are urgent
         self._deadlines: list[tuple[float, int]] = []  # heap of (deadline, id)
@@ -226,6 +235,13 @@ class Scheduler(Generic[R]):
         """
         return self._running == 1 and not self._open and self._solitary >= SOLITARY
 
+    def leaves_room(self) -> bool:
+        """Whether what runs is at most half as much as there are cores, and nothing waits.
+
+        With two cores that is one run, and the next one comes too soon.
+        """
+        return self._cores > 2 and 2 * self._running <= self._cores and not self._open
+
     def next_deadline(self) -> float:
         """When ``expired`` will have something, if nothing is pushed; infinity: never."""
         while self._deadlines and self._deadlines[0][1] not in self._open:
@@ -274,20 +290,20 @@ class Scheduler(Generic[R]):
     def _limit(self, model: Any, line: _Line[R]) -> int:
         """How many batches of a model may run at once."""
         if line.is_short:
-            return 1
+            return self._short_workers if self._fills_a_turn(line) else 1
         if 0 < len(line.waiting) < model.batch_size and line.cost.is_mostly_fixed:
             return 1
         return self._workers
+
+    def _fills_a_turn(self, line: _Line[R]) -> bool:
+        """Whether enough short runs wait to be worth a turn of another worker."""
+        return self._short_workers > 1 and line.seconds > TINY and len(line.waiting) * line.seconds >= SHORT
 
     def _collect(self, model: Any, line: _Line[R], now: float) -> Batch[R] | None:
         """Takes the model's next batch out of its line; None when it has to wait for more rows."""
         waiting = line.waiting
         if model.batch_size <= 0:
-            if line.is_short:
-                count = min(len(waiting), int(SHORT / max(line.seconds, 1e-9)))
-            else:
-                count = min(len(waiting) // (2 * self._workers), int(TURN / line.seconds))
-            count = max(1, count)
+            count = self._share(line)
             requests = [waiting.popleft() for _ in range(count)]
             expected = line.seconds * count
         else:
@@ -299,7 +315,19 @@ class Scheduler(Generic[R]):
             expected = line.seconds
         for request in requests:
             del self._open[request.id]
-        return Batch(model, requests, len(requests) > 1 and model.batch_size > 0, expected)
+        merged = len(requests) > 1 and model.batch_size > 0
+        return Batch(model, requests, merged, expected, line.is_short and self._fills_a_turn(line))
+
+    def _share(self, line: _Line[R]) -> int:
+        """How many of the waiting requests, each of which will run by itself, one worker takes."""
+        waiting, seconds = len(line.waiting), max(line.seconds, 1e-9)
+        if line.is_short and not self._fills_a_turn(line):
+            return max(1, min(waiting, int(SHORT / seconds)))
+        workers = self._short_workers if line.is_short else self._workers
+        # Every turn needs the GIL, and many workers on short runs would wait for it more than they run.
+        parts = workers if seconds < workers * SHORT / 2 else 2 * workers
+        least = int(SHORT / seconds) if line.is_short else 1
+        return max(1, least, min(waiting // parts, int(TURN / seconds)))
 
     @staticmethod
     def _take(line: _Line[R], members: list[R]) -> None:

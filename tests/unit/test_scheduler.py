@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redisai_py.worker.scheduler import SHORT, SOLITARY, TURN, Batch, Scheduler
+from redisai_py.worker.scheduler import SHORT, SOLITARY, TINY, TURN, Batch, Scheduler
 
 
 @dataclass(eq=False)
@@ -72,11 +72,22 @@ def test_tiny_requests_leave_together_but_are_not_merged() -> None:
     assert batch is not None and not batch.merged
 
 
-@pytest.mark.parametrize(("waiting", "expected"), [(1, 1), (3, 1), (12, 3), (80, 5)])
-def test_longer_requests_leave_together_only_while_all_workers_have_enough(waiting: int, expected: int) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2)
+@pytest.mark.parametrize(
+    ("workers", "seconds", "waiting", "expected"),
+    [
+        *((2, TURN / 5, waiting, expected) for waiting, expected in [(1, 1), (3, 1), (12, 3), (80, 5)]),
+        # Many workers on short runs would need the GIL all the time.
+        *((16, TURN / 10, waiting, expected) for waiting, expected in [(15, 1), (32, 2), (80, 5), (400, 10)]),
+        (16, TURN / 2, 80, 2),
+        (16, TURN, 400, 1),
+    ],
+)
+def test_longer_requests_leave_together_only_while_all_workers_have_enough(
+    workers: int, seconds: float, waiting: int, expected: int
+) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers)
     model = Model()
-    measured(scheduler, model, TURN / 5)
+    measured(scheduler, model, seconds)
     for i in range(waiting):
         scheduler.push(Request(i, model))
     assert ids(scheduler.next(0.0)) == list(range(expected))
@@ -93,6 +104,29 @@ def test_a_short_model_keeps_one_worker_and_a_long_one_gets_all() -> None:
         while scheduler.next(0.0) is not None:
             running += 1
         assert running == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waiting", "batches"),
+    [
+        (SHORT * 0.8, 50, 3),
+        (SHORT * 0.8, 1, 1),  # one worker has it soon
+        (TINY / 2, 50, 1),
+    ],
+)
+def test_a_short_model_gets_several_workers_where_there_are_cores_and_enough_waits(
+    seconds: float, waiting: int, batches: int
+) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=8, cores=4)
+    model = Model()
+    measured(scheduler, model, seconds)
+    for i in range(waiting):
+        scheduler.push(Request(i, model))
+    running = []
+    while (batch := scheduler.next(0.0)) is not None:
+        assert batch.has_more == scheduler.has_ready(0.0) or len(running) == 2, "somebody else is woken if need be"
+        running.append(batch)
+    assert len(running) == batches
 
 
 def test_cores_are_left_idle_by_a_client_that_has_been_alone_for_a_while() -> None:
@@ -123,6 +157,20 @@ def test_a_second_client_ends_that(is_running: bool) -> None:
     scheduler.push(Request(2, model))
     assert scheduler.next(0.0) is not None
     assert not scheduler.leaves_cores_idle()
+
+
+@pytest.mark.parametrize(("cores", "most"), [(1, 0), (2, 0), (3, 1), (8, 4)])
+def test_a_few_runs_leave_room_on_many_cores(cores: int, most: int) -> None:
+    scheduler: Scheduler[Request] = Scheduler(8, cores)
+    model = Model()
+    said = []
+    for i in range(6):
+        scheduler.push(Request(i, model))
+        waits = scheduler.leaves_room()
+        assert scheduler.next(0.0) is not None
+        said.append(scheduler.leaves_room())
+        assert not waits, "what waits has no room"
+    assert said == [True] * most + [False] * (6 - most)
 
 
 def test_a_batch_is_never_larger_than_batchsize() -> None:
@@ -335,10 +383,10 @@ STEPS = st.lists(
 class History:
     """Plays steps against a scheduler and checks every law as it goes."""
 
-    def __init__(self, models: list[Model], workers: int) -> None:
+    def __init__(self, models: list[Model], workers: int, cores: int) -> None:
         self.models = models
         self.workers = workers
-        self.scheduler: Scheduler[Request] = Scheduler(workers)
+        self.scheduler: Scheduler[Request] = Scheduler(workers, cores)
         self.now = 0.0
         self.requests: list[Request] = []
         self.running: list[Batch[Request]] = []
@@ -430,13 +478,20 @@ class History:
 
 
 @settings(max_examples=300, deadline=None)
-@given(models=st.lists(MODELS, min_size=1, max_size=3), workers=st.integers(1, 3), steps=STEPS)
-def test_every_law_holds_on_every_history(models: list[Model], workers: int, steps: list[tuple[Any, ...]]) -> None:
+@given(
+    models=st.lists(MODELS, min_size=1, max_size=3),
+    workers=st.integers(1, 3),
+    cores=st.integers(1, 4),
+    steps=STEPS,
+)
+def test_every_law_holds_on_every_history(
+    models: list[Model], workers: int, cores: int, steps: list[tuple[Any, ...]]
+) -> None:
     for model in models:  # Redis refuses MINBATCHSIZE without BATCHSIZE, and MINBATCHTIMEOUT without MINBATCHSIZE
         model.min_batch_size = model.min_batch_size if model.batch_size else 0
         model.min_batch_timeout = model.min_batch_timeout if model.min_batch_size else 0.0
         model.line = None
-    history = History(models, workers)
+    history = History(models, workers, cores)
     for name, *arguments in steps:
         getattr(history, name)(*arguments)
     history.drain()
