@@ -92,4 +92,7 @@ int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, c
  * the workers do to the cores. */
 void rai_thread_prefer(void);
 
+/* divisions.c: integer divisions in models and libraries end no process from now on. Once for the process. */
+void rai_divisions_init(void);
+
 #endif
