@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import signal
@@ -156,6 +157,7 @@ def test_every_form_of_the_instruction(make_server: Servers, tmp_path: Path) -> 
 
 
 @needs_traps
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer reports crashes itself")
 def test_what_redis_itself_gets_is_a_crash(make_server: Servers) -> None:
     server = make_server()
     assert server.process is not None
