@@ -137,6 +137,36 @@ def test_scripts_cannot_call_python_functions_that_are_not_compiled(wire: Wire) 
     assert wire("EXISTS", "s") == 0
 
 
+DEPTH = 30_000
+DEEP = {
+    "parentheses": "(" * DEPTH + "a" + ")" * DEPTH,
+    "lists": "[" * DEPTH + "a" + "]" * DEPTH,
+    "signs": "-" * DEPTH + "a",
+    "sum": "a + " * DEPTH + "a",
+    "choices": "a if b else " * DEPTH + "a",
+    "and": "bool(" + "b and " * DEPTH + "b)",
+    "comparisons": "b" + " < b" * DEPTH,
+}
+
+
+@pytest.mark.parametrize("expression", DEEP.values(), ids=DEEP.keys())
+def test_what_would_overflow_the_stack_of_the_compiler_is_refused(wire: Wire, expression: str) -> None:
+    source = f"def f(a, b: bool):\n    return {expression}\n"
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == Error("ERR the script is nested too deeply")
+
+
+def test_blocks_inside_of_blocks_have_a_limit_too(wire: Wire) -> None:
+    lines = [" " * (depth + 1) + "if a > 0:\n" for depth in range(10_000)]
+    source = "def f(a: int):\n" + "".join(lines) + " " * 10_001 + "a = 1\n return a\n"
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == Error("ERR the script is nested too deeply")
+
+
+def test_long_scripts_are_compiled(wire: Wire) -> None:
+    terms = " + ".join(["a"] * 1000)
+    functions = "".join(f"def f{i}(a):\n    b = {terms}\n    return b\n" for i in range(20))
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", functions) == OK
+
+
 def test_the_last_line_of_a_script_needs_no_end(wire: Wire) -> None:
     source = "def f(a):\n    return a + 1"
     assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == OK
