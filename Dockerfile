@@ -7,12 +7,12 @@
 #
 #     docker build -t redisai-py --build-arg FRAMEWORKS="onnxruntime torch" .
 #
-# and for GPUs of NVIDIA. BASE may be any Debian or Ubuntu with Python 3.10 or later, Redis 6.2 or later, and the CUDA
-# that the frameworks need:
+# and for GPUs of NVIDIA, with the CUDA that the frameworks' packages bring:
 #
-#     docker build -t redisai-py:cuda \
-#         --build-arg BASE=nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04 --build-arg FRAMEWORKS=onnxruntime-gpu .
+#     docker build -t redisai-py:cuda --build-arg FRAMEWORKS="onnxruntime-gpu[cuda,cudnn]" .
 #     docker run --gpus all -p 127.0.0.1:6379:6379 redisai-py:cuda
+#
+# BASE may be any Debian or Ubuntu with Python 3.10 or later and Redis 6.2 or later.
 
 ARG BASE=debian:12-slim
 

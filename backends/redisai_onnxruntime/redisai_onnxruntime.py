@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -59,8 +60,6 @@ class Backend:
         self.version = ort.__version__
         self.options = options
         self.cuda = CUDA in ort.get_available_providers()
-        if self.cuda and hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # those that pip packages bring are in no place where the loader looks
         self.memory = Memory(options.memory_limit, options.report_memory)
         # The memory limit is kept by the arena of the package, which the C API's sessions do not share.
         self.has_runners = options.memory_limit == 0 and has_library(options)
@@ -295,11 +294,19 @@ class PackageSession(Session):
                 result[:] = [v if is_tensor else None for v, is_tensor in zip(result, self._tensors, strict=True)]
 
 
+@cache
+def open_cuda() -> None:
+    """Opens CUDA's libraries, once: those that pip packages bring are in no place where the loader looks."""
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+
+
 class CudaSession(PackageSession):
     """A model on a GPU. The threads of its runs do little: a wide inference would be a second copy of its weights."""
 
     def __init__(self, backend: Backend, blob: bytes, index: int) -> None:
         self.providers = (CUDA, {"device_id": index}), CPU
+        open_cuda()
         super().__init__(backend, blob)
         self._heavy_runs_to_go = 0
 
