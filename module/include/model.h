@@ -92,7 +92,8 @@ typedef struct rai_model {
     rai_runner *at_once; /* those whose runs are known to be short (runner.c) */
     void *session;
     char *error;
-    rai_job *waiting;       /* executions that wait for state to leave LOADING */
+    rai_job *waiting; /* executions that wait for state to leave LOADING */
+    struct rai_model *next_awaited;
     RedisModuleString *key; /* the name under which the keyspace last held it */
     struct rai_model *previous;
     struct rai_model *next;

@@ -45,9 +45,10 @@ rai_latency *rai_latency_new(void);
 size_t rai_latency_memory(void);
 void rai_latency_reset(rai_latency *latency);
 
-/* queue.c: a request is the queue's from the time when only a worker is missing until it is over. */
+/* queue_load.c: a request is the queue's from the time when only a worker is missing until it is over. */
 void rai_queue_enter(rai_job *job);
 void rai_queue_leave(rai_job **jobs, int64_t count);
+int64_t rai_job_timeout_us(const rai_job *job); /* when its TIMEOUT passes (CLOCK_MONOTONIC); INT64_MAX: never */
 /* A request of the model ran on the event loop. */
 void rai_queue_count_at_once(rai_model *model);
 void rai_queue_give_up(rai_job *job); /* it is cancelled: it does not wait any more, or goes on running */
@@ -55,6 +56,8 @@ void rai_queue_give_up(rai_job *job); /* it is cancelled: it does not wait any m
 /* model.c */
 rai_bytes rai_bytes_new(const char *data, size_t length); /* a copy, with a NUL behind it */
 int rai_model_park(rai_model *model, rai_job *job);
+/* Answers parked jobs whose TIMEOUT has passed; when to look again (watchdog). */
+int64_t rai_check_parked(int64_t now_us);
 void rai_models_init(void);
 
 /* calls.c */

@@ -14,9 +14,10 @@ static int64_t live_models;
 static pthread_t event_loop_thread;
 static _Thread_local int in_free_method;
 
-/* Guards state, error, session and waiting of every model. Held for a few
+/* Guards state, error, session and waiting of every model, and awaited. Held for a few
  * instructions only, never while anything else is waited for. */
 static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
+static rai_model *awaited; /* those with jobs in waiting, which hold them */
 
 /* Guards the registry: Redis' lazy-free thread removes entries, too. */
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -272,14 +273,62 @@ void rai_model_wanted(rai_model *model) {
 int rai_model_park(rai_model *model, rai_job *job) {
     pthread_mutex_lock(&state_lock);
     int parked = model->state == RAI_MODEL_LOADING, first = model->waiting == NULL;
+    int64_t timeout_us = rai_job_timeout_us(job); /* the job is not ours any more once it is parked */
     if (parked) {
         rai_job **last = &model->waiting;
         while (*last) last = &(*last)->next;
         *last = job;
     }
+    if (parked && first) {
+        model->next_awaited = awaited;
+        awaited = model;
+    }
     pthread_mutex_unlock(&state_lock);
     if (parked && first) rai_model_wanted(model);
+    if (parked) rai_watchdog_arm(timeout_us);
     return parked;
+}
+
+/* Takes the parked jobs that are late out of *waiting and puts them before the others in
+ * late; the earliest TIMEOUT of those that stay, or next. Called with the lock held. */
+static int64_t take_late(rai_job **waiting, int64_t now_us, rai_job **late, int64_t next) {
+    while (*waiting) {
+        rai_job *job = *waiting;
+        int64_t timeout_us = rai_job_timeout_us(job);
+        if (timeout_us <= now_us) {
+            *waiting = job->next;
+            job->next = *late;
+            *late = job;
+        } else {
+            if (timeout_us < next) next = timeout_us;
+            waiting = &job->next;
+        }
+    }
+    return next;
+}
+
+int64_t rai_check_parked(int64_t now_us) {
+    rai_job *late = NULL;
+    int64_t next = INT64_MAX;
+    pthread_mutex_lock(&state_lock);
+    for (rai_model **place = &awaited; *place;) {
+        rai_model *model = *place;
+        next = take_late(&model->waiting, now_us, &late, next);
+        if (model->waiting == NULL) {
+            *place = model->next_awaited;
+        } else {
+            place = &model->next_awaited;
+        }
+    }
+    pthread_mutex_unlock(&state_lock);
+    while (late) {
+        rai_job *job = late;
+        late = job->next;
+        job->next = NULL;
+        job->timed_out = 1;
+        rai_job_refuse(job);
+    }
+    return next;
 }
 
 /* Called by the worker that loaded the model. The state is published last: from
@@ -291,6 +340,9 @@ void rai_model_loaded(rai_model *model, void *session, const char *error, size_t
     __atomic_store_n(&model->state, error ? RAI_MODEL_FAILED : RAI_MODEL_READY, __ATOMIC_RELEASE);
     rai_job *job = model->waiting;
     model->waiting = NULL;
+    rai_model **place = &awaited;
+    while (*place && *place != model) place = &(*place)->next_awaited;
+    if (*place) *place = model->next_awaited;
     pthread_mutex_unlock(&state_lock);
     while (job) {
         rai_job *next = job->next;

@@ -16,9 +16,13 @@ void rai_queue_enter(rai_job *job) {
     int64_t ready_us = job->dag ? rai_now_us() : job->enqueued_us;
     if (job->model->queue) __atomic_add_fetch(&job->model->queue->entered, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&job->ready_us, ready_us, __ATOMIC_RELEASE);
-    if (job->model->queue && job->timeout_ms > 0 && job->timeout_ms < LONGEST_TIMEOUT_MS) {
-        rai_queue_expect(job->model->queue, job->enqueued_us + job->timeout_ms * 1000);
-    }
+    int64_t timeout_us = rai_job_timeout_us(job);
+    if (job->model->queue && timeout_us != INT64_MAX) rai_queue_expect(job->model->queue, timeout_us);
+}
+
+int64_t rai_job_timeout_us(const rai_job *job) {
+    if (job->timeout_ms <= 0 || job->timeout_ms >= LONGEST_TIMEOUT_MS) return INT64_MAX;
+    return job->enqueued_us + job->timeout_ms * 1000;
 }
 
 /* Workers look at TIMEOUTs, too, but all of them may be busy by then. */

@@ -28,9 +28,12 @@ static void *watch(void *unused) {
             __atomic_store_n(&checking, 1, __ATOMIC_SEQ_CST);
             __atomic_store_n(&wake_at, INT64_MAX, __ATOMIC_SEQ_CST);
             pthread_mutex_unlock(&lock);
-            int64_t callbacks = rai_check_callbacks(rai_now_us()); /* without the GIL, so first */
+            /* Without the GIL, so first. */
+            int64_t callbacks = rai_check_callbacks(rai_now_us());
+            int64_t parked = rai_check_parked(rai_now_us());
             int64_t next = rai_check_runs(rai_now_us());
             if (callbacks < next) next = callbacks;
+            if (parked < next) next = parked;
             pthread_mutex_lock(&lock);
             __atomic_store_n(&checking, 0, __ATOMIC_SEQ_CST);
             if (next < wake_at) __atomic_store_n(&wake_at, next, __ATOMIC_RELEASE);

@@ -109,7 +109,9 @@ def fail_too_many_dims(job: cython.pointer(rai_job)) -> cython.bint:
 @cython.cfunc
 def is_over(job: cython.pointer(rai_job)) -> cython.bint:
     """Whether a job needs no run, but is here to be completed by a worker."""
-    return job.kind == RAI_JOB_DAG or job.error != cython.NULL or fail_wrong_counts(job) or fail_too_many_dims(job)
+    if job.kind == RAI_JOB_DAG or job.timed_out or job.error != cython.NULL:
+        return True
+    return fail_wrong_counts(job) or fail_too_many_dims(job)
 
 
 @cython.cfunc

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import models
-from harness import OK, Error, Server, Wire, as_dict, default_binary, wait_until
+from harness import OK, Error, Server, Status, Wire, as_dict, default_binary, wait_until
 from harness import payload as rdb
 
 Servers = Callable[..., Server]
@@ -168,3 +169,53 @@ def test_commands_are_refused_while_the_bytes_are_read(make_server: Servers, dat
     reply = wait_until(loading_error)
     assert isinstance(reply, Error) and reply.text.startswith("LOADING")
     server.wait_for_online(60)
+
+
+SLOW_BACKEND = """
+import os, time
+
+class Backend:
+    def __init__(self, options):
+        self.version = "1"
+    def load(self, source):
+        while os.path.exists({path!r}):
+            time.sleep(0.005)
+        return Session()
+
+class Session:
+    inputs, outputs = ["x"], ["y"]
+    def execute(self, requests, run):
+        return requests
+    def close(self):
+        pass
+"""
+
+
+def test_a_timeout_passes_while_the_model_is_loading(make_server: Servers, tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+    loads.touch()
+    (tmp_path / "slow.py").write_text(SLOW_BACKEND.format(path=str(loads)))
+    server = make_server("ONNX", str(tmp_path / "slow.py"))
+    with server.wire() as wire, server.wire() as patient, server.wire() as other:
+        assert wire("AI.TENSORSET", "x", "FLOAT", 1, "VALUES", 7) == OK
+        for key in ("m1", "m2"):
+            assert wire("RESTORE", key, 0, rdb.model(4, b"any", inputs=["x"], outputs=["y"])) == OK
+        patient.send(*execute("m1"))
+        other.send(*execute("m2"), "TIMEOUT", 60_000)
+        for key in ("m1", "m2", "m1"):
+            start = time.monotonic()
+            assert wire(*execute(key), "TIMEOUT", 50) == Status("TIMEDOUT")
+            assert 0.05 <= time.monotonic() - start < 5
+        dag = "TIMEOUT 50 |> AI.TENSORSET a FLOAT 1 VALUES 1 |> AI.MODELEXECUTE m2 INPUTS 1 a OUTPUTS 1 b"
+        assert wire("AI.DAGEXECUTE", "ROUTING", "m2", *dag.split()) == Status("TIMEDOUT")
+        assert not patient.has_reply() and not other.has_reply()
+        # Those that are left behind when their model is replaced, too.
+        with server.wire() as late:
+            late.send(*execute("m2"), "TIMEOUT", 300)
+            wait_until(lambda: server.blocked_clients() == 3)
+            assert wire("DEL", "m2") == 1
+            assert late.read() == Status("TIMEDOUT")
+        loads.unlink()
+        assert patient.read() == OK and other.read() == OK
+        assert wire("AI.TENSORGET", "y:m1", "VALUES") == [b"7"]
+        assert as_dict(wire("AI.INFO", "m1"))["calls"] == 1
