@@ -117,6 +117,9 @@ class Run:
     """Nothing else runs or waits on this device: a long run may as well use all cores."""
     has_room: bool = False
     """At least half of the cores have nothing to do: a pool of threads that runs share may as well use them."""
+    wide: bool = False
+    """Set by a session that uses several cores because of ``alone`` or ``has_room``: how long that takes is no measure
+    of its other runs."""
     retune: bool = False
     """Set by a session that wants its ``retune(blob)`` called, on another thread, with the model's bytes."""
     prefer: bool = False

@@ -157,7 +157,8 @@ class Session(ABC):
 
     def _choose(self, run: Run) -> Any:
         """The inference for a run. Several in the wide one share its threads."""
-        return self._wide if run.alone or run.has_room else self._narrow
+        run.wide = self._wide is not self._narrow and (run.alone or run.has_room)
+        return self._wide if run.wide else self._narrow
 
     def _note(self, started: float, runs: int, run: Run) -> None:
         """Counts runs that are over, and asks for ``retune`` after HEAVY_RUNS heavy ones in a row.

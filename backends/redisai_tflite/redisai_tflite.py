@@ -112,7 +112,8 @@ class Session:
         if self._lock is not None:
             with self._lock:
                 return self._execute(requests, narrow)
-        if run.alone and self._backend.threads == 0 and self._seconds > HEAVY:
+        run.wide = run.alone and self._backend.threads == 0 and self._seconds > HEAVY
+        if run.wide:
             return self._execute(requests, CORES)
         started = monotonic()
         results = self._execute(requests, narrow)

@@ -154,8 +154,8 @@ class Session:
 
     def _goes_wide(self, run: Run, thread: Thread) -> bool:
         wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
-        run.prefer = wide and self._pool.belongs_to(thread)
-        return run.prefer
+        run.wide = run.prefer = wide and self._pool.belongs_to(thread)
+        return run.wide
 
     def _learn(self, seconds: float, wide: bool) -> None:
         """Decides by its run time whether a model is worth several threads, and whether it gains by them."""

@@ -16,7 +16,7 @@ from redisai_py.backend import BackendError, Run
 
 from . import native, watchdog
 from .batching import execute_merged
-from .scheduler import SHORT, Batch, Scheduler
+from .scheduler import Batch, Scheduler
 
 Request = Any  # request.Request: compiled, so mypy does not see it
 
@@ -98,11 +98,11 @@ class Device:
         return native.due(self.queue)
 
     def _run(self, batch: Batch[Request], run: Run) -> None:
-        run.away = batch.expected >= SHORT or batch.has_more
-        run.alone = run.has_room = False
+        run.away = batch.is_long or batch.has_more
+        run.alone = run.has_room = run.wide = False
         if run.away:
             with self.lock:
-                more = self.scheduler.has_ready(monotonic())
+                more = self.scheduler.has_ready(monotonic()) or self.scheduler.ripe_at() < inf
                 run.alone = self.scheduler.leaves_cores_idle()
                 run.has_room = self.scheduler.leaves_room()
             native.begin_long_run(self.queue, more)
@@ -130,7 +130,7 @@ class Device:
         share = seconds if batch.merged else seconds / len(requests)
         native.record(requests, results, share)
         with self.lock:
-            self.scheduler.finished(batch, seconds, 1 if batch.merged else len(requests))
+            self.scheduler.finished(batch, seconds, 1 if batch.merged else len(requests), run.wide)
         if run.away:
             native.end_long_run(self.queue)
         if run.prefer:

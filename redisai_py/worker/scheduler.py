@@ -112,6 +112,10 @@ class Batch(Generic[R]):
     has_more: bool = False
     """Though it is short, there is more for another worker."""
 
+    @property
+    def is_long(self) -> bool:
+        return self.expected >= SHORT
+
 
 @dataclass(slots=True)
 class _Cost:
@@ -148,6 +152,7 @@ class _Line(Generic[R]):
     waiting: deque[R] = field(default_factory=deque)
     in_turn: bool = False
     running: int = 0
+    long_turns: int = 0  # those that are running of which nobody is back soon
     seconds: float = inf  # moving average of one run
     cost: _Cost = field(default_factory=_Cost)
 
@@ -223,7 +228,9 @@ class Scheduler(Generic[R]):
             batch = self._collect(model, line, now)
             if batch is not None:
                 line.running += 1
+                line.long_turns += batch.is_long
                 self._running += 1
+                batch.has_more = bool(line.waiting) and line.is_short and line.running < self._limit(model, line)
                 return batch
         return None
 
@@ -250,14 +257,18 @@ class Scheduler(Generic[R]):
 
     def wake_at(self) -> float:
         """When ``next`` or ``expired`` may have something new although nothing was pushed or finished."""
-        wake = self.next_deadline()
+        return min(self.next_deadline(), self.ripe_at())
+
+    def ripe_at(self) -> float:
+        """When requests that wait for more rows have waited long enough; infinity: none do, or for ever."""
+        ripe = inf
         for model in (*self._urgent_turns, *self._turns):
             line = model.line
             if line.running >= self._limit(model, line):
                 continue  # whoever finishes looks again
             if line.waiting and model.min_batch_size > 0 and model.min_batch_timeout > 0:
-                wake = min(wake, line.waiting[0].enqueued + model.min_batch_timeout)
-        return wake
+                ripe = min(ripe, line.waiting[0].enqueued + model.min_batch_timeout)
+        return ripe
 
     def has_ready(self, now: float) -> bool:
         """Whether another worker could start something now."""
@@ -268,12 +279,16 @@ class Scheduler(Generic[R]):
                 return True
         return False
 
-    def finished(self, batch: Batch[R], seconds: float, runs: int) -> None:
-        """Records that a batch is done: ``runs`` runs of its model took ``seconds`` together."""
+    def finished(self, batch: Batch[R], seconds: float, runs: int, wide: bool = False) -> None:
+        """Records that a batch is done: ``runs`` runs of its model took ``seconds`` together.
+
+        ``wide``: on several cores, so that it says little about the next one, which may have to do with one.
+        """
         line = batch.model.line
         line.running -= 1
+        line.long_turns -= batch.is_long
         self._running -= 1
-        if runs > 0:
+        if runs > 0 and not wide:
             latest = seconds / runs
             if line.seconds == inf:
                 line.seconds = latest
@@ -289,21 +304,23 @@ class Scheduler(Generic[R]):
 
     def _limit(self, model: Any, line: _Line[R]) -> int:
         """How many batches of a model may run at once."""
-        if line.is_short:
-            return self._short_workers if self._fills_a_turn(line) else 1
         if 0 < len(line.waiting) < model.batch_size and line.cost.is_mostly_fixed:
             return 1
+        if line.is_short:
+            nobody_is_back_soon = line.long_turns == line.running
+            return self._short_workers if nobody_is_back_soon or self._fills_a_turn(model, line) else 1
         return self._workers
 
-    def _fills_a_turn(self, line: _Line[R]) -> bool:
+    def _fills_a_turn(self, model: Any, line: _Line[R]) -> bool:
         """Whether enough short runs wait to be worth a turn of another worker."""
-        return self._short_workers > 1 and line.seconds > TINY and len(line.waiting) * line.seconds >= SHORT
+        runs = len(line.waiting) / max(model.batch_size, 1)
+        return self._short_workers > 1 and line.seconds > TINY and runs * line.seconds >= SHORT
 
     def _collect(self, model: Any, line: _Line[R], now: float) -> Batch[R] | None:
         """Takes the model's next batch out of its line; None when it has to wait for more rows."""
         waiting = line.waiting
         if model.batch_size <= 0:
-            count = self._share(line)
+            count = self._share(model, line)
             requests = [waiting.popleft() for _ in range(count)]
             expected = line.seconds * count
         else:
@@ -316,12 +333,12 @@ class Scheduler(Generic[R]):
         for request in requests:
             del self._open[request.id]
         merged = len(requests) > 1 and model.batch_size > 0
-        return Batch(model, requests, merged, expected, line.is_short and self._fills_a_turn(line))
+        return Batch(model, requests, merged, expected)
 
-    def _share(self, line: _Line[R]) -> int:
+    def _share(self, model: Any, line: _Line[R]) -> int:
         """How many of the waiting requests, each of which will run by itself, one worker takes."""
         waiting, seconds = len(line.waiting), max(line.seconds, 1e-9)
-        if line.is_short and not self._fills_a_turn(line):
+        if line.is_short and not self._fills_a_turn(model, line):
             return max(1, min(waiting, int(SHORT / seconds)))
         workers = self._short_workers if line.is_short else self._workers
         # Every turn needs the GIL, and many workers on short runs would wait for it more than they run.

@@ -352,6 +352,29 @@ def test_a_request_times_out_while_it_waits_for_minbatchsize(clients: Clients, w
     assert clients.replies(skip=1) == [2, 2]
 
 
+def test_minbatchtimeout_passes_while_a_worker_is_away(module_servers: Callable[..., Server]) -> None:
+    """What is left when a batch begins may ripen long before it ends: another worker is awake by then."""
+    server = module_servers("THREADS_PER_QUEUE", 2, "MODEL_EXECUTION_TIMEOUT", 60_000)
+    with server.wire() as wire:
+        rows = ("BATCHSIZE", 2, "MINBATCHSIZE", 2, "MINBATCHTIMEOUT", 50)
+        assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", *rows, "BLOB", models.spin()) == OK
+        put(wire, "slow", np.full((2, 1), models.turns_for(2), np.float32))
+        put(wire, "x", np.zeros((1, 1), np.float32))
+        for _ in range(3):  # both workers are there, and asleep
+            assert wire("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y") == OK
+        with server.wire() as first, server.wire() as second:
+            wire.send("DEBUG", "SLEEP", 0.2)  # so that both reach a worker together
+            time.sleep(0.05)
+            for connection, key in ((first, "slow"), (second, "x")):
+                connection.send("AI.MODELEXECUTE", "m", "INPUTS", 1, key, "OUTPUTS", 1, f"y:{key}")
+            assert wire.read() == OK
+            start = time.monotonic()
+            assert second.read() == OK
+            assert time.monotonic() - start < 1.2, "the end of the long run was not waited for"
+            assert not first.has_reply()
+            assert first.read() == OK
+
+
 def test_a_timed_out_request_does_not_join_a_batch(clients: Clients) -> None:
     clients.store("BATCHSIZE", 8)
     clients.occupy_worker(0.6)

@@ -124,9 +124,67 @@ def test_a_short_model_gets_several_workers_where_there_are_cores_and_enough_wai
         scheduler.push(Request(i, model))
     running = []
     while (batch := scheduler.next(0.0)) is not None:
-        assert batch.has_more == scheduler.has_ready(0.0) or len(running) == 2, "somebody else is woken if need be"
+        assert batch.has_more == scheduler.has_ready(0.0), "somebody else is woken if need be"
         running.append(batch)
     assert len(running) == batches
+
+
+def test_what_is_left_does_not_wait_for_the_end_of_a_long_turn() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=8, cores=4)
+    model = Model()
+    measured(scheduler, model, SHORT * 0.8)
+    for i in range(100):
+        scheduler.push(Request(i, model))
+    long = scheduler.next(0.0)
+    assert long is not None and long.expected > SHORT
+    while (other := scheduler.next(0.0)) is not None:
+        scheduler.finished(other, other.expected, len(other.requests))
+    assert len(scheduler) == 0
+    scheduler.push(Request(100, model))
+    assert ids(scheduler.next(0.0)) == [100], "the worker of the long turn is not back for long"
+    scheduler.push(Request(101, model))
+    assert scheduler.next(0.0) is None, "but this one is"
+
+
+def test_a_short_model_whose_rows_cost_little_keeps_one_worker() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=8, cores=8)
+    model = Model(batch_size=16)
+    for i in range(200):
+        rows = 1 + i % 8
+        scheduler.push(Request(i, model, rows))
+        batch = scheduler.next(0.0)
+        assert batch is not None
+        scheduler.finished(batch, SHORT * 0.6 + rows * SHORT / 1000, 1)
+    for i in range(200, 206):
+        scheduler.push(Request(i, model))
+    first = scheduler.next(0.0)
+    assert ids(first) == list(range(200, 206))
+    for i in range(206, 212):
+        scheduler.push(Request(i, model))
+        assert scheduler.next(0.0) is None, "one large batch is better than two small ones"
+
+
+def test_wide_runs_make_no_model_short() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=8, cores=8)
+    model = Model()
+    measured(scheduler, model, SHORT * 3)
+    for i in range(100):
+        scheduler.push(Request(i, model))
+        batch = scheduler.next(0.0)
+        assert batch is not None and batch.is_long
+        scheduler.finished(batch, SHORT / 2, 1, wide=True)
+
+
+def test_requests_that_wait_for_more_rows_ripen() -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    model = Model(batch_size=2, min_batch_size=2, min_batch_timeout=0.02)
+    for i in range(3):
+        scheduler.push(Request(i, model, enqueued=1.0, deadline=5.0))
+    assert ids(scheduler.next(1.0)) == [0, 1]
+    assert not scheduler.has_ready(1.0)
+    assert (scheduler.ripe_at(), scheduler.wake_at()) == (1.02, 1.02)
+    assert ids(scheduler.next(1.03)) == [2]
+    assert scheduler.ripe_at() == inf
 
 
 def test_cores_are_left_idle_by_a_client_that_has_been_alone_for_a_while() -> None:
