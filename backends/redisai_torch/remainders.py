@@ -1,4 +1,4 @@
-"""The remainder of integers by zero: an error in Python, and the end of the process in TorchScript.
+"""The remainder of integers by zero: an error in Python, and in TorchScript whatever the processor makes of it.
 
 PyTorch checks the divisor of ``//`` only. So ``a % b`` becomes ``a - a // b * b``,
 which is the same for all others.

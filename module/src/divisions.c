@@ -17,6 +17,8 @@
 
 static struct sigaction former; /* Redis' handler, which reports the crash */
 static uintptr_t redis_begin, redis_end;
+static pthread_t event_loop_thread;
+static volatile sig_atomic_t met; /* by the event loop */
 
 /* A division instruction: DIV or IDIV. */
 typedef struct division {
@@ -97,6 +99,7 @@ static void on_signal(int number, siginfo_t *info, void *context) {
         if (found.length > 0) {
             give_result(registers, found.bits);
             registers[REG_RIP] += found.length;
+            if (pthread_equal(pthread_self(), event_loop_thread)) met = (sig_atomic_t)((unsigned)met + 1);
             return;
         }
     }
@@ -119,15 +122,36 @@ static int find_program(struct dl_phdr_info *object, size_t size, void *unused) 
     return 1;
 }
 
-void rai_divisions_init(void) {
-    struct sigaction ours = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER};
+/* Now and then, since Redis sets or removes its handlers on CONFIG SET crash-log-enabled. */
+static void handle(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
+    (void)ctx, (void)event, (void)subevent, (void)data;
+    struct sigaction ours = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER}, present;
+    if (sigaction(SIGFPE, NULL, &present) != 0) return;
+    if ((present.sa_flags & SA_SIGINFO) && present.sa_sigaction == on_signal) return;
+    former = present;
+    sigaction(SIGFPE, &ours, NULL);
+}
+
+void rai_divisions_init(RedisModuleCtx *ctx) {
+    RedisModuleEvent cron = {REDISMODULE_EVENT_CRON_LOOP, 1};
+    event_loop_thread = pthread_self();
     dl_iterate_phdr(find_program, NULL);
-    sigaction(SIGFPE, &ours, &former);
+    handle(ctx, cron, 0, NULL);
+    RedisModule_SubscribeToServerEvent(ctx, cron, handle);
+}
+
+int rai_divisions_met(void) {
+    return met;
 }
 
 #else
 
-void rai_divisions_init(void) {
+void rai_divisions_init(RedisModuleCtx *ctx) {
+    (void)ctx;
+}
+
+int rai_divisions_met(void) {
+    return 0;
 }
 
 #endif

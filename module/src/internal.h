@@ -96,6 +96,8 @@ int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, c
 void rai_thread_prefer(void);
 
 /* divisions.c: integer divisions in models and libraries end no process from now on. Once for the process. */
-void rai_divisions_init(void);
+void rai_divisions_init(RedisModuleCtx *ctx);
+/* A count of those that the event loop has met: each takes it longer than a thousand others. */
+int rai_divisions_met(void);
 
 #endif

@@ -83,7 +83,7 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     if (rai_hooks.load_arguments(ctx, argv, argc, module_dir) != REDISMODULE_OK) return REDISMODULE_ERR;
     subscribe(ctx);
     rai_thread_prefer();
-    rai_divisions_init();
+    rai_divisions_init(ctx);
     rai_queue_of_device("CPU"); /* after THREADS_PER_QUEUE is known */
     return REDISMODULE_OK;
 }

@@ -207,18 +207,24 @@ static void learn(rai_runner *runner, rai_job **jobs, int64_t count, int64_t ela
     pthread_mutex_unlock(&pace_lock);
 }
 
+/* The event loop runs the model by this runner no more, for now. */
+static void go_back(rai_runner *runner, rai_model *model) {
+    rai_pace *pace = &runner->pace;
+    if (pthread_mutex_trylock(&pace_lock) != 0) return;
+    if (pace->runs > LONG) pace->failures = 0;
+    if ((int64_t)RUNS_BEFORE << pace->failures < MOST_RUNS_BEFORE) pace->failures++;
+    pace->seen = pace->seen_ns = 0;
+    leave(runner, model);
+    pthread_mutex_unlock(&pace_lock);
+}
+
 /* Notes that a run on the event loop took so long; ends such runs if they take too long. */
 static void watch(rai_runner *runner, rai_model *model, int64_t elapsed_ns) {
     rai_pace *pace = &runner->pace;
     int64_t counted = elapsed_ns < MOST_AT_ONCE ? elapsed_ns : MOST_AT_ONCE;
     pace->average_ns += (counted - pace->average_ns) / AVERAGE_OVER;
     pace->runs++;
-    if (pace->average_ns <= AT_ONCE || pthread_mutex_trylock(&pace_lock) != 0) return;
-    if (pace->runs > LONG) pace->failures = 0;
-    if ((int64_t)RUNS_BEFORE << pace->failures < MOST_RUNS_BEFORE) pace->failures++;
-    pace->seen = pace->seen_ns = 0;
-    leave(runner, model);
-    pthread_mutex_unlock(&pace_lock);
+    if (pace->average_ns > AT_ONCE) go_back(runner, model);
 }
 
 /* Whether the jobs, which have equal dtypes, can be joined. */
@@ -268,6 +274,7 @@ int rai_run_at_once(rai_job *job) {
     rai_model *model = job->model;
     rai_runner *runner = runner_for(job);
     if (runner == NULL) return 0;
+    int divisions = rai_divisions_met();
     int64_t started = now_ns();
     if (!run_one(runner, NULL, job)) {
         watch(runner, model, MOST_AT_ONCE); /* such runs cost as much again on a worker: not many, or none */
@@ -279,6 +286,10 @@ int rai_run_at_once(rai_job *job) {
     rai_statistics_add(model, job->error != NULL, (elapsed + 500) / 1000, samples);
     rai_latency_add(model->latency, 0, (elapsed + 500) / 1000);
     rai_queue_count_at_once(model);
-    watch(runner, model, elapsed);
+    if (rai_divisions_met() == divisions) {
+        watch(runner, model, elapsed);
+    } else { /* its time did not follow from the shapes */
+        go_back(runner, model);
+    }
     return 1;
 }

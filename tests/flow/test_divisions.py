@@ -7,6 +7,7 @@ import platform
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from onnx import helper
 
 import models
 import torch_models
-from harness import OK, Error, Server, Wire, assert_tensor, put, torch_backend
+from harness import OK, Error, RedisBinary, Server, Wire, assert_tensor, put, torch_backend
 from harness.tensors import NUMPY_TYPES
-from harness.workers import becomes_short
+from harness.workers import becomes_short, tried
 
 torch = pytest.importorskip("torch")
 
@@ -58,8 +59,16 @@ def test_in_onnxruntime_on_workers_and_on_the_event_loop(server: Server, wire: W
     put_both(wire, dtype, DIVISORS)
     assert execute(wire) == OK
     assert_tensor(wire, "c", quotients(dtype))
+    put_both(wire, dtype, [2, -2, 3, -4])
     becomes_short(server, wire, "m", "AI.MODELEXECUTE", "m", "INPUTS", 2, "a", "b", "OUTPUTS", 1, "c")
+    put_both(wire, dtype, DIVISORS)
+    before = tried(server)
+    assert execute(wire) == OK
     assert_tensor(wire, "c", quotients(dtype))
+    if dtype == "INT64" and platform.machine() == "x86_64":
+        assert tried(server) == before + 1
+        assert execute(wire) == OK
+        assert tried(server) == before + 1, "what the processor cannot divide takes long, and goes to workers from now on"
     put_both(wire, dtype, [0, 0, 0, 0])
     reply = execute(wire)
     assert isinstance(reply, Error) and "zero" in reply.text.lower()
@@ -156,12 +165,76 @@ def test_every_form_of_the_instruction(make_server: Servers, tmp_path: Path) -> 
         assert_tensor(wire, "y", np.array([[41, 0, 41]] * 10 + narrow + byte))
 
 
-@needs_traps
-@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer reports crashes itself")
-def test_what_redis_itself_gets_is_a_crash(make_server: Servers) -> None:
-    server = make_server()
+IN_REDIS = r"""
+import ctypes
+import os
+
+class Backend:
+    def __init__(self, options):
+        self.version = "1"
+    def load(self, source):
+        return Session()
+
+def of_redis(instruction):  # where it occurs in the code of redis-server itself
+    program = os.readlink("/proc/self/exe")
+    for line in open("/proc/self/maps"):
+        words = line.split()
+        if words[-1] == program and "x" in words[1]:
+            begin, end = (int(word, 16) for word in words[0].split("-"))
+            return begin + ctypes.string_at(begin, end - begin).index(instruction)
+
+class Session:
+    inputs, outputs = ["x"], ["y"]
+    def execute(self, requests, run):
+        address = of_redis(b"\xf7\xf9")  # idiv %ecx, of which a C function has its fourth argument
+        ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int] * 4)(address)(1, 1, 1, 0)
+        return requests
+    def close(self):
+        pass
+"""
+
+without_asan = pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer reports crashes itself"
+)
+
+
+def assert_crashes(server: Server) -> None:
     assert server.process is not None
-    server.process.send_signal(signal.SIGFPE)
     assert server.process.wait(20) == -signal.SIGFPE
     assert "crashed by signal: 8" in server.log
     server.process = None
+
+
+@needs_traps
+@without_asan
+def test_what_redis_itself_divides_is_a_crash(make_server: Servers, tmp_path: Path) -> None:
+    (tmp_path / "in_redis.py").write_text(IN_REDIS)
+    server = make_server("TORCH", str(tmp_path / "in_redis.py"))
+    with server.wire() as wire:
+        assert wire("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", "x") == OK
+        put(wire, "x", np.zeros(1, np.int32))
+        wire.send("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y")
+        assert_crashes(server)
+
+
+@needs_traps
+@without_asan
+@pytest.mark.parametrize("settings", [["no"], ["no", "yes"]])
+def test_redis_sets_and_removes_its_own_handlers(
+    make_server: Servers, redis_binary: RedisBinary, settings: list[str]
+) -> None:
+    server = make_server(binary=redis_binary)
+    with server.wire() as wire:
+        names = [models.value(name, models.ONNX_TYPES["INT32"]) for name in "abc"]
+        blob = models.build([helper.make_node("Div", ["a", "b"], ["c"])], names[:2], names[2:])
+        assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", blob) == OK
+        put_both(wire, "INT32", DIVISORS)
+        for setting in settings:
+            assert wire("CONFIG", "SET", "crash-log-enabled", setting) == OK
+        time.sleep(0.5)  # Redis' cron, ten times a second
+        assert execute(wire) == OK
+        assert_tensor(wire, "c", quotients("INT32"))
+    if settings[-1] == "yes":
+        assert server.process is not None
+        server.process.send_signal(signal.SIGFPE)
+        assert_crashes(server)
