@@ -14,6 +14,9 @@ import torch
 
 from redisai_py.backend import BackendError
 
+from .nesting import refuse_deep_nesting
+from .pickles import refuse_deep_pickle
+
 PICKLE = b"\x80"
 NEEDED = "a model for TORCH is a TorchScript archive, as torch.jit.save writes it"
 
@@ -38,7 +41,11 @@ def check(blob: bytes) -> None:
     code = [name for name in records if name.startswith("code/") and name.endswith(".py")]
     if "constants.pkl" not in records or "data.pkl" not in records or not code:
         raise BackendError(f"ERR {NEEDED}; this is {kind(records)}")
-    check_code("\n".join(reader.get_record(name).decode(errors="replace") for name in code))
+    for name in records:
+        if name.endswith("pkl"):
+            refuse_deep_pickle(reader.get_record(name))
+    for name in code:
+        check_code(reader.get_record(name).decode(errors="replace"))
 
 
 def kind(records: set[str]) -> str:
@@ -53,7 +60,8 @@ def kind(records: set[str]) -> str:
 
 
 def check_code(code: str) -> None:
-    """Refuses code that might use files while it is loaded; what it does later is seen in its graphs."""
+    """Refuses deep nesting, and code that might use files while it is loaded; its graphs show what it does later."""
+    refuse_deep_nesting(code)
     if not RUNS_AT_LOAD.search(code):
         return
     if FILE_WORDS.search(code) or len(GETATTR.findall(code)) != len(PLAIN_GETATTR.findall(code)):

@@ -97,14 +97,19 @@ def is_size_of_view(node: Any) -> bool:
 VIEWS = frozenset({"aten::view", "aten::reshape"})
 
 
-def nodes(block: Any) -> Iterator[Any]:
-    """All nodes of a graph, those of nested blocks and of forked graphs included."""
-    for node in block.nodes():
+def nodes(block: Any, *, forks: bool = True) -> Iterator[Any]:
+    """All nodes of a graph, those of nested blocks included, and those of forked graphs unless ``forks`` is false."""
+    open_blocks = [(block, iter(block.nodes()))]  # a graph lives as long as somebody holds it
+    while open_blocks:
+        node = next(open_blocks[-1][1], None)
+        if node is None:
+            open_blocks.pop()
+            continue
         yield node
-        for inner in node.blocks():
-            yield from nodes(inner)
-        if node.hasAttribute("Subgraph"):
-            yield from nodes(node.g("Subgraph"))
+        inner = list(node.blocks())
+        if forks and node.hasAttribute("Subgraph"):
+            inner.append(node.g("Subgraph"))
+        open_blocks += [(each, iter(each.nodes())) for each in reversed(inner)]
 
 
 def is_write(node: Any) -> bool:

@@ -6,17 +6,18 @@ which is the same for all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from .graph import nodes
+
 
 def make_safe(function: Any) -> None:
     """Changes a function, or a method, that has not run yet; no others that it calls."""
-    if any(map(is_unsafe, nodes(function.inlined_graph))):
+    if any(map(is_unsafe, nodes(function.inlined_graph, forks=False))):
         torch._C._jit_pass_inline(function.graph)
-        for node in list(nodes(function.graph)):
+        for node in list(nodes(function.graph, forks=False)):
             if is_unsafe(node):
                 replace(function.graph, node)
 
@@ -26,14 +27,6 @@ def make_module_safe(module: Any) -> None:
     for inner in module.modules():
         for name in inner._c._method_names():
             make_safe(inner._c._get_method(name))
-
-
-def nodes(block: Any) -> Iterator[Any]:
-    """All nodes of a graph, those of nested blocks included."""
-    for node in block.nodes():
-        yield node
-        for inner in node.blocks():
-            yield from nodes(inner)
 
 
 def is_unsafe(node: Any) -> bool:

@@ -29,7 +29,7 @@ from .graph import (
     updates_statistics,
 )
 from .native import may_be_native, runner_of_function
-from .nesting import refuse_deep_nesting
+from .nesting import refuse_deep_calls
 from .remainders import make_safe
 from .tensors import to_array, to_arrays, to_clone, to_torch
 from .threads import Thread, thread_of
@@ -297,7 +297,7 @@ SIGNATURE = ["List[Tensor]", "List[str]", "List[str]"]
 
 def compile_script(source: ScriptSource, environment: Environment) -> dict[str, Function]:
     """The functions of a script by name; raises BackendError, or the compiler's error."""
-    refuse_deep_nesting(source.text)
+    refuse_deep_calls(source.text)
     unit = torch._C.CompilationUnit()
     unit.define(source.text + "\n", environment.find)  # the compiler wants the last line to have an end, too
     compiled = {function.name: function for function in unit.get_functions()}

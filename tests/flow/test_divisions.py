@@ -68,7 +68,7 @@ def test_in_onnxruntime_on_workers_and_on_the_event_loop(server: Server, wire: W
     if dtype == "INT64" and platform.machine() == "x86_64":
         assert tried(server) == before + 1
         assert execute(wire) == OK
-        assert tried(server) == before + 1, "what the processor cannot divide takes long, and goes to workers from now on"
+        assert tried(server) == before + 1, "what takes the processor so long goes to workers from now on"
     put_both(wire, dtype, [0, 0, 0, 0])
     reply = execute(wire)
     assert isinstance(reply, Error) and "zero" in reply.text.lower()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Wire, as_dict, assert_tensor, payload, put, wait_until
+from harness import OK, Error, Server, Status, Wire, as_dict, assert_tensor, payload, put, wait_until
 
 WRONG_TYPE = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
 NO_ENTRY_POINTS = Error("ERR Insufficient arguments, missing script entry points")
@@ -138,27 +138,69 @@ def test_scripts_cannot_call_python_functions_that_are_not_compiled(wire: Wire) 
 
 
 DEPTH = 30_000
+TOO_DEEP = Error("ERR the code is nested too deeply")
+
+
+def blocks(depth: int) -> str:
+    return "".join(" " * (level + 1) + "if a > 0:\n" for level in range(depth)) + " " * (depth + 1) + "a = 1\n return a"
+
+
+def elifs(count: int) -> str:
+    return " if a > 0:\n  b = 0\n" + " elif a > 1:\n  b = 0\n" * count + " else:\n  b = 0\n return b"
+
+
+def chain(length: int, calls: str = "f{}(a)") -> str:
+    functions = (f"def f{i}(a: int):\n return {calls.replace('{}', str(i + 1))}\n" for i in range(length))
+    return f" return f0(a)\n{''.join(functions)}def f{length}(a: int):\n return a\n"
+
+
 DEEP = {
-    "parentheses": "(" * DEPTH + "a" + ")" * DEPTH,
-    "lists": "[" * DEPTH + "a" + "]" * DEPTH,
-    "signs": "-" * DEPTH + "a",
-    "sum": "a + " * DEPTH + "a",
-    "choices": "a if b else " * DEPTH + "a",
-    "and": "bool(" + "b and " * DEPTH + "b)",
-    "comparisons": "b" + " < b" * DEPTH,
+    "parentheses": " return " + "(" * DEPTH + "a" + ")" * DEPTH,
+    "lists": " return " + "[" * DEPTH + "a" + "]" * DEPTH,
+    "signs": " return " + "-" * DEPTH + "a",
+    "sum": " return " + "a + " * DEPTH + "a",
+    "choices": " return " + "a if b else " * DEPTH + "a",
+    "and": " return bool(" + "b and " * DEPTH + "b)",
+    "comparisons": " return b" + " < b" * DEPTH,
+    "attributes": " return a" + ".a" * DEPTH,
+    "blocks": blocks(10_000),
+    "elifs": elifs(10_000),
+    "what Python does not parse": " async = 1\n return " + "-" * DEPTH + "a",
+    "before a string without an end": " return " + "-" * DEPTH + "a + 'a",
+    "type in a comment": " # type: (" + "List[" * DEPTH + "int" + "]" * DEPTH + ") -> int\n return a",
+    "parts of many kinds": blocks(900).replace("a = 1", "a = " + "f(" * 900 + "a" + ")" * 900),
+    "functions": chain(5000),
+    "functions twice as large as the next": chain(40, "f{}(a) + f{}(a)"),
+    "exits": " if a > 0:\n  return a\n" * 3000 + " return a",
 }
 
 
-@pytest.mark.parametrize("expression", DEEP.values(), ids=DEEP.keys())
-def test_what_would_overflow_the_stack_of_the_compiler_is_refused(wire: Wire, expression: str) -> None:
-    source = f"def f(a, b: bool):\n    return {expression}\n"
-    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == Error("ERR the script is nested too deeply")
+@pytest.mark.parametrize("body", DEEP.values(), ids=DEEP.keys())
+def test_what_would_overflow_the_stack_of_the_compiler_is_refused(wire: Wire, body: str) -> None:
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", f"def f(a: int, b: bool):\n{body}\n") == TOO_DEEP
 
 
-def test_blocks_inside_of_blocks_have_a_limit_too(wire: Wire) -> None:
-    lines = [" " * (depth + 1) + "if a > 0:\n" for depth in range(10_000)]
-    source = "def f(a: int):\n" + "".join(lines) + " " * 10_001 + "a = 1\n return a\n"
-    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", source) == Error("ERR the script is nested too deeply")
+SHALLOW = {
+    "terms": " return " + "a + " * 1500 + "a",
+    "elements": " return [" + "(-1.5, -2 + 3), " * 3000 + "(1.5, 2)]",
+    "words of strings and comments": " # " + "(" * DEPTH + '\n b = """' + "(-" * DEPTH + '"""\n return a',
+    "statements": " a = (a + 1) * 2\n" * 3000 + " return a",
+    "functions": chain(200),
+    "a method of a function's name": " return abs(a)\ndef abs(x: int):\n b = torch.ones([x])\n return b.abs()",
+    "exits of many functions": " return a\n" + "".join(f"def f{i}(a):\n return a\n" for i in range(1000)),
+    "lines with other indentation inside": " b = (a +\n1 +\n   2)\n return b",
+}
+
+
+@pytest.mark.parametrize("body", SHALLOW.values(), ids=SHALLOW.keys())
+def test_what_is_long_is_not_deep(wire: Wire, body: str) -> None:
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", f"def f(a: int):\n{body}\n") == OK
+
+
+@pytest.mark.parametrize("body", [blocks(1900), elifs(1900)], ids=["blocks", "elifs"])
+def test_what_is_almost_too_deep_does_no_harm(wire: Wire, body: str) -> None:
+    assert wire("AI.SCRIPTSET", "s", "CPU", "SOURCE", f"def f(a: int):\n{body}\n") in (OK, TOO_DEEP)
+    assert wire("PING") == Status("PONG")
 
 
 def test_long_scripts_are_compiled(wire: Wire) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -419,3 +421,40 @@ def test_models_survive_restarts_dumps_and_replication(make_server: Callable[...
         assert run(wire, outputs=("w",)) == OK
         np.testing.assert_array_equal(get(wire, "w"), y)
         assert as_dict(wire("AI.MODELGET", "m", "META"))["inputs"] == [b"x"]
+
+
+def code_record(blob: bytes) -> tuple[str, bytes]:
+    """The name of the record with the code of a model, and the code."""
+    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("/torch_models.py"))
+        return name.split("/", 1)[1], archive.read(name)
+
+
+DEEP = 1_000_000
+DEEP_PICKLES = {
+    "tuples": b"(" * DEEP + b"t" * DEEP,
+    "tuples of one": b")" + b"\x85" * DEEP,
+    "lists": b"]" * DEEP + b"a" * (DEEP - 1),
+}
+
+
+@pytest.mark.parametrize("record", ["constants.pkl", "data.pkl"])
+@pytest.mark.parametrize("instructions", DEEP_PICKLES.values(), ids=DEEP_PICKLES.keys())
+def test_archives_that_are_nested_too_deeply_are_refused(wire: Wire, record: str, instructions: bytes) -> None:
+    blob = models.replaced(models.saved(models.Mlp()), {record: b"\x80\x02" + instructions + b"."})
+    assert wire("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", blob) == Error("ERR the archive is nested too deeply")
+
+
+def test_lists_that_are_inside_of_others_cannot_grow_unseen(wire: Wire) -> None:
+    chain = b"".join(b"j%b]r%ba" % (n.to_bytes(4, "little"), (n + 1).to_bytes(4, "little")) for n in range(100_000))
+    broken = models.replaced(models.saved(models.Mlp()), {"constants.pkl": b"\x80\x02]r\0\0\0\0" + chain + b"."})
+    assert wire("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", broken) == Error("ERR the archive is broken")
+
+
+def test_models_whose_code_is_nested_too_deeply_are_refused(wire: Wire) -> None:
+    blob = models.saved(models.Mlp())
+    name, code = code_record(blob)
+    deep = code.replace(b"return ", b"return " + b"-" * 120_000)
+    assert deep != code
+    reply = wire("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", models.replaced(blob, {name: deep}))
+    assert reply == Error("ERR the code is nested too deeply")
