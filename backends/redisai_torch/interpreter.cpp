@@ -15,6 +15,7 @@
 #include <ATen/core/function.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/python/pybind_utils.h>
 #include <torch/csrc/utils/pybind.h>
@@ -110,7 +111,9 @@ class Program : public rai_program {
         try {
             prepare_thread();
             c10::InferenceMode guard;
-            auto result = static_cast<Program *>(program)->call(inputs, input_count);
+            auto *self = static_cast<Program *>(program);
+            auto result = self->call(inputs, input_count);
+            self->wait();
             return give_all(result, output_count, take, receiver);
         } catch (...) {
             return 0;
@@ -120,6 +123,11 @@ class Program : public rai_program {
     at::Tensor to_input(const rai_view &view) const {
         at::Tensor tensor = to_tensor(view);
         return device_.is_cpu() ? tensor : tensor.to(device_);
+    }
+
+    // For results that the program itself copies to the CPU, which it need not wait for.
+    void wait() const {
+        if (!device_.is_cpu()) c10::impl::VirtualGuardImpl(device_.type()).getStream(device_).synchronize();
     }
 
     c10::IValue call(const rai_view *inputs, int32_t count) const {

@@ -33,6 +33,8 @@ from .scripts import Environment, ScriptSession
 from .tensors import to_arrays, to_clone, to_torch
 from .threads import CORES, HEAVY, REST, TRIES, Pool, Thread, thread_of
 
+FIRST_RUNS = 3  # in which PyTorch profiles and optimises a model
+
 T = TypeVar("T")
 
 
@@ -133,6 +135,8 @@ class Session:
         self._gpu = None if device.type == "cpu" else device
         # Forked tasks do not take over their caller's stream.
         self._own_stream = not (found.has_state or found.has_side_effects)
+        self._first_runs = FIRST_RUNS
+        self._first_lock = Lock()
         if self._gpu is not None:
             self._to_input = self._to_device
         elif found.writes_inputs:
@@ -150,7 +154,17 @@ class Session:
     def _work(self, thread: Thread, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
         """The call of a function, on the session's device."""
         call = partial(function, *arguments)
-        return call if self._gpu is None else partial(thread.run_on, self._gpu, self._own_stream, call)
+        if self._gpu is None:
+            return call
+        call = partial(thread.run_on, self._gpu, self._own_stream, call)
+        return partial(self._one_by_one, call) if self._first_runs > 0 else call
+
+    def _one_by_one(self, call: Callable[[], T]) -> T:
+        """The result of a call that PyTorch may compute constants in."""
+        with self._first_lock:
+            result = call()
+            self._first_runs -= 1
+        return result
 
     def _goes_wide(self, run: Run, thread: Thread) -> bool:
         wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
@@ -184,13 +198,19 @@ class Session:
             if self._lock is None:
                 return [self._run(tensors) for tensors in requests]
             with self._lock:
-                return [copied(self._run(tensors)) for tensors in requests]
+                return [self._kept(self._run(tensors)) for tensors in requests]
 
     def _run(self, tensors: list[Any]) -> Outputs | Exception:
         try:
             return to_arrays(self._forward(*map(self._to_input, tensors)), "forward", self._output_count)
         except Exception as error:
             return error
+
+    def _kept(self, result: Outputs | Exception) -> Outputs | Exception:
+        """A result that no later run can change."""
+        if self._gpu is not None:
+            torch.cuda.current_stream(self._gpu).synchronize()
+        return result if isinstance(result, Exception) else [array.copy() for array in result]
 
     def _to_device(self, tensor: Any) -> torch.Tensor:
         return to_torch(tensor).to(self._gpu)
@@ -217,11 +237,6 @@ class NativeSession(Session):
 
 
 NOTHING = nullcontext()
-
-
-def copied(result: Outputs | Exception) -> Outputs | Exception:
-    """A result that no later run can change."""
-    return result if isinstance(result, Exception) else [array.copy() for array in result]
 
 
 def signature(module: Any) -> tuple[list[str], list[str]]:

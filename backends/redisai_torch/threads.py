@@ -9,7 +9,9 @@ together exceed the cores make each other slower than one core would be.
 What is in one stream of a GPU is done in order, and a run of one request seldom fills a
 GPU. So every worker has a stream of its own: 16 of them run a ResNet-18 four times as
 often. Results are waited for before a run ends, so that nothing passes from stream to
-stream but the weights, and those have been waited for, too.
+stream but the weights, which have been waited for, too, and constants: PyTorch computes
+those while it optimises a model, in the stream of the run at hand, and keeps them for all.
+So the first runs of a model come one after the other.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ class Thread:
         if own_stream:
             stream = self._streams.get(gpu) or self._streams.setdefault(gpu, torch.cuda.Stream(gpu))
         with torch.cuda.stream(stream):
-            return work()
+            result = work()
+            stream.synchronize()  # a model may itself copy to the CPU, without waiting for it
+            return result
 
 
 def thread_of(run: Run, intra_op: int) -> Thread:

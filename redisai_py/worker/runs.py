@@ -9,6 +9,8 @@ from cython.cimports.core import (
     rai_divide_output,
     rai_job,
     rai_join_inputs,
+    rai_now_us,
+    rai_queue_add_gil_wait,
     rai_run,
     rai_run_jobs,
     rai_runner,
@@ -57,12 +59,15 @@ def run_requests(requests: list, merged: cython.bint, runner: uintptr_t, stop: u
     False when the runner declined one of them: they are to be run by the session's Python method.
     """
     done: cython.int
+    ended: int64_t
     count: cython.int = len(requests)
     jobs: cython.pointer(cython.pointer(rai_job)) = jobs_of(requests)
     with cython.nogil:
         done = rai_run_jobs(
             cython.cast(cython.pointer(rai_runner), runner), cython.cast(cython.p_void, stop), jobs, count, merged
         )
+        ended = rai_now_us()
+    rai_queue_add_gil_wait(jobs[0].model.queue, rai_now_us() - ended)
     PyMem_Free(jobs)
     return done != 0
 
