@@ -24,6 +24,13 @@ typedef enum rai_dtype {
     RAI_DTYPES
 } rai_dtype;
 
+/* Of the reply that is kept of a tensor: kept_replies.c. */
+typedef struct rai_kept {
+    uint8_t reads;      /* event loop */
+    uint8_t may_change; /* another module has had access to its data: nothing is kept */
+    uint16_t place;     /* counted from 1; 0: none. Written by the event loop, and by whoever frees the tensor */
+} rai_kept;
+
 /* A reference-counted, immutable-after-publication tensor: one allocation that
  * holds this header, the dims, the element offsets of STRING, and the data,
  * aligned to 64 bytes. Row major, packed. Elements of STRING end with a NUL. */
@@ -31,6 +38,7 @@ typedef struct rai_tensor {
     int32_t refcount;
     int32_t dtype;
     int32_t ndim;
+    rai_kept kept;
     int64_t length;      /* elements */
     int64_t byte_length; /* bytes of data */
     int64_t *dims;
@@ -67,5 +75,7 @@ size_t rai_tensor_memory(const rai_tensor *tensor);
 /* Where Redis moved a tensor that only the keyspace holds, or NULL (event loop). */
 rai_tensor *rai_tensor_defrag(RedisModuleDefragCtx *ctx, rai_tensor *tensor);
 int64_t rai_live_tensors(void);
+/* Replies with META and BLOB of a tensor that is the key's value, if that is kept; 0: it is not (event loop). */
+int rai_kept_reply(RedisModuleCtx *ctx, const RedisModuleString *key, rai_tensor *tensor);
 
 #endif

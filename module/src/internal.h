@@ -60,6 +60,11 @@ int rai_model_park(rai_model *model, rai_job *job);
 int64_t rai_check_parked(int64_t now_us);
 void rai_models_init(void);
 
+/* kept_replies.c */
+void rai_kept_forget(rai_tensor *tensor);       /* it is freed */
+void rai_kept_moved(rai_tensor *tensor);        /* by defragmentation, to here (event loop) */
+void rai_tensor_may_change(rai_tensor *tensor); /* from now on; nothing that depends on its data is kept */
+
 /* calls.c */
 int rai_holds_redis_lock(void); /* whether this worker runs a command of Redis */
 

@@ -86,10 +86,12 @@ long long RAI_TensorDim(RAI_Tensor *t, int dim) {
 }
 
 char *RAI_TensorData(RAI_Tensor *t) {
+    rai_tensor_may_change(t);
     return t->data;
 }
 
 int RAI_TensorSetData(RAI_Tensor *t, const char *data, size_t len) {
+    rai_tensor_may_change(t);
     if (t->dtype == RAI_STRING) return rai_tensor_set_strings(t, data, len);
     if (len != (size_t)t->byte_length) return 0;
     if (t->dtype == RAI_BOOL && !rai_bool_data_valid(data, len)) return 0;
@@ -103,6 +105,7 @@ static int has_element(const rai_tensor *tensor, long long i) {
 
 int RAI_TensorSetValueFromLongLong(RAI_Tensor *t, long long i, long long val) {
     if (!has_element(t, i)) return 0;
+    rai_tensor_may_change(t);
     switch (t->dtype) {
     case RAI_INT8:
     case RAI_UINT8: ((int8_t *)t->data)[i] = (int8_t)val; return 1;
@@ -119,6 +122,7 @@ int RAI_TensorSetValueFromLongLong(RAI_Tensor *t, long long i, long long val) {
 
 int RAI_TensorSetValueFromDouble(RAI_Tensor *t, long long i, double val) {
     if (!has_element(t, i)) return 0;
+    rai_tensor_may_change(t);
     switch (t->dtype) {
     case RAI_FLOAT: ((float *)t->data)[i] = (float)val; return 1;
     case RAI_DOUBLE: ((double *)t->data)[i] = val; return 1;

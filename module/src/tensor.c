@@ -112,6 +112,7 @@ rai_tensor *rai_tensor_new(int32_t dtype, int32_t ndim, const int64_t *dims, int
     tensor->refcount = 1;
     tensor->dtype = dtype;
     tensor->ndim = ndim;
+    tensor->kept = (rai_kept){0};
     tensor->length = length;
     tensor->byte_length = byte_length;
     tensor->replaced = NULL;
@@ -166,6 +167,7 @@ rai_tensor *rai_tensor_retain(rai_tensor *tensor) {
 void rai_tensor_release(rai_tensor *tensor) {
     if (tensor == NULL || __atomic_sub_fetch(&tensor->refcount, 1, __ATOMIC_ACQ_REL) > 0) return;
     __atomic_sub_fetch(&live_tensors, 1, __ATOMIC_RELAXED);
+    rai_kept_forget(tensor);
     RedisModule_Free(tensor->replaced);
     RedisModule_Free(tensor);
 }
@@ -183,6 +185,7 @@ rai_tensor *rai_tensor_defrag(RedisModuleDefragCtx *ctx, rai_tensor *tensor) {
     rai_tensor *moved = RedisModule_DefragAlloc(ctx, tensor);
     if (moved == NULL) return NULL;
     lay_out(moved);
+    rai_kept_moved(moved);
     /* The alignment of the new place may differ. */
     memmove(moved->data, (char *)moved + offset, (size_t)moved->byte_length);
     return moved;

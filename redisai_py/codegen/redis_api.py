@@ -183,6 +183,7 @@ CONSTANTS = {
     "REDISMODULE_CTX_FLAGS_REPLICATED": 1 << 12,
     "REDISMODULE_CTX_FLAGS_LOADING": 1 << 13,
     "REDISMODULE_CTX_FLAGS_DENY_BLOCKING": 1 << 21,
+    "REDISMODULE_CTX_FLAGS_RESP3": 1 << 22,
     "REDISMODULE_CTX_FLAGS_ASYNC_LOADING": 1 << 23,
     "REDISMODULE_NOTIFY_GENERIC": 1 << 2,
     "REDISMODULE_NOTIFY_STRING": 1 << 3,
@@ -355,6 +356,7 @@ FUNCTIONS = (
     Function("const char *", "CallReplyProto", "RedisModuleCallReply *reply, size_t *length"),
     Function("const char *", "CallReplyStringPtr", "RedisModuleCallReply *reply, size_t *length"),
     Function("void", "FreeCallReply", "RedisModuleCallReply *reply"),
+    Function("int", "ReplyWithCallReply", "RedisModuleCtx *ctx, RedisModuleCallReply *reply"),
     # Data types.
     Function(
         "RedisModuleType *",

@@ -21,6 +21,7 @@ from cython.cimports.core import (
     rai_bfloat_to_double,
     rai_dtype_name,
     rai_half_to_double,
+    rai_kept_reply,
     rai_tensor,
     rai_tensor_release,
     rai_tensor_retain,
@@ -284,6 +285,8 @@ def tensorget(
         error = parse_formats(argv + 2, argc - 2, cython.address(formats))
     if error != cython.NULL:
         return RedisModule_ReplyWithError(ctx, error)
+    if formats == (META | BLOB) and rai_kept_reply(ctx, argv[1], tensor):
+        return REDISMODULE_OK
     return reply_with_tensor(ctx, tensor, formats)
 
 

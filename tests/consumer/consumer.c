@@ -10,6 +10,7 @@ static const struct {
     {"errors", check_errors},
     {"tensors", check_tensors},
     {"stored_tensors", check_stored_tensors},
+    {"changed_tensor", check_changed_tensor},
     {"model_values", check_model_values},
     {"model_errors", check_model_errors},
     {"script_values", check_script_values},

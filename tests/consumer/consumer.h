@@ -66,6 +66,7 @@ int wait_for(ending *e, int calls);                       /* 0 after 20 seconds 
 void check_errors(world *w);
 void check_tensors(world *w);
 void check_stored_tensors(world *w);
+void check_changed_tensor(world *w);
 void check_model_values(world *w);
 void check_model_errors(world *w);
 void check_script_values(world *w);

@@ -141,6 +141,13 @@ void check_stored_tensors(world *w) {
     RedisAI_TensorFree(t);
 }
 
+/* Argument 0: a key with FLOAT 1 2 3, which become 1 2 4. */
+void check_changed_tensor(world *w) {
+    RAI_Tensor *t = tensor_at(w, 0);
+    CHECK(t != NULL && RedisAI_TensorSetValueFromDouble(t, 2, 4));
+    RedisAI_TensorFree(t);
+}
+
 /* ---- models and scripts ------------------------------------------------------------------ */
 
 /* Argument 0: a model that is stored, 1: its backend's number. Another one is made of its bytes, and stored. */

@@ -91,6 +91,14 @@ def test_a_key_holds_the_very_tensor(wire: Wire, where: str) -> None:
 
 
 @pytest.mark.parametrize("where", PLACES)
+def test_a_key_shows_what_another_module_wrote_into_its_tensor(wire: Wire, where: str) -> None:
+    for _ in range(200):  # until the reply is kept
+        assert_tensor(wire, "a", np.array([1, 2, 3], np.float32))
+    check(wire, where, "changed_tensor", "a")
+    assert_tensor(wire, "a", np.array([1, 2, 4], np.float32))
+
+
+@pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize(("model", "backend"), [("m", 3), ("torch", 2)])
 def test_models_as_values(server: Server, wire: Wire, where: str, model: str, backend: int) -> None:
     check(wire, where, "model_values", model, backend)

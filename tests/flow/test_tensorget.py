@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Wire, flat
+from harness import OK, Error, Server, Wire, flat, wait_until
 from harness.tensors import DTYPES, SAMPLES, blob_of, put
 
 MISSING = Error("ERR tensor key is empty or in a different shard")
@@ -168,3 +168,79 @@ def test_memory_usage_covers_the_data(wire: Wire) -> None:
     assert wire("AI.TENSORSET", "large", "FLOAT", 250_000) == OK
     assert wire("MEMORY", "USAGE", "small") < 1000
     assert 1_000_000 <= wire("MEMORY", "USAGE", "large") < 1_010_000
+
+
+# ---- replies that are kept (module/src/kept_replies.c) --------------------------------
+
+OFTEN = 200
+KEPT = 1024  # tensors
+
+
+def read_often(wire: Wire, key: str, *arguments: str) -> object:
+    """The reply, which must always be the same."""
+    first = wire("AI.TENSORGET", key, *arguments)
+    for _ in range(OFTEN):
+        assert wire("AI.TENSORGET", key, *arguments) == first
+    return first
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_reply_stays_the_same_however_often_it_is_read(server: Server, wire: Wire, dtype: str) -> None:
+    values = SAMPLES[dtype]
+    put(wire, "k", values)
+    put(wire, "other", values[:1])
+    expected = wire("AI.TENSORGET", "k", "META", "BLOB")
+    assert read_often(wire, "k", "BLOB", "META") == expected
+    assert read_often(wire, "k") == expected
+    assert wire("AI.TENSORGET", "k", "META") == expected[:4]
+    assert wire("AI.TENSORGET", "other") != expected
+    with server.wire() as resp3:
+        resp3("HELLO", 3)
+        assert flat(read_often(resp3, "k")) == expected
+    assert wire("EVAL", "return redis.call('AI.TENSORGET', KEYS[1], 'META', 'BLOB')", 1, "k") == expected
+    wire("MULTI")
+    wire("AI.TENSORGET", "k", "META", "BLOB")
+    assert wire("EXEC") == [expected]
+
+
+def test_a_kept_reply_goes_with_its_tensor(wire: Wire) -> None:
+    put(wire, "k", np.array([1, 2], np.int8))
+    one = read_often(wire, "k")
+    put(wire, "k", np.array([3, 4], np.int8))
+    assert wire("AI.TENSORGET", "k", "BLOB") == b"\x03\x04"
+    two = read_often(wire, "k")
+    assert two != one and two == wire("AI.TENSORGET", "k")
+    assert wire("RENAME", "k", "j") == OK
+    assert wire("AI.TENSORGET", "k") == MISSING
+    assert read_often(wire, "j") == two
+    assert wire("COPY", "j", "k") == 1 and wire("DEL", "j") == 1
+    assert read_often(wire, "k") == two
+    assert wire("PEXPIRE", "k", 1) == 1
+    wait_until(lambda: wire("AI.TENSORGET", "k") == MISSING)
+
+
+def test_a_kept_reply_is_of_its_database(wire: Wire) -> None:
+    for database in (3, 7):
+        wire("SELECT", database)
+        put(wire, "k", np.array([database], np.int8))
+        reply = read_often(wire, "k")
+        assert reply == wire("AI.TENSORGET", "k") and reply[-1] == bytes([database])
+    wire("SELECT", 3)
+    assert wire("AI.TENSORGET", "k", "BLOB") == b"\x03"
+    assert wire("AI.TENSORGET", "k")[-1] == b"\x03"
+
+
+def test_more_tensors_are_read_often_than_are_kept(server: Server, wire: Wire) -> None:
+    count = KEPT + 100
+    for number in range(count):
+        put(wire, f"k{number}", np.array([number], np.int32))
+    for _ in range(3):
+        for number in range(count):
+            for _ in range(40):
+                wire.send("AI.TENSORGET", f"k{number}")
+            for _ in range(40):
+                assert wire.read()[-1] == np.array([number], np.int32).tobytes()
+    assert wire("FLUSHALL", "ASYNC") == OK
+    wait_until(lambda: server.live_objects()["tensors"] == 0)
+    put(wire, "k0", np.array([-1], np.int32))
+    assert read_often(wire, "k0")[-1] == b"\xff\xff\xff\xff"
