@@ -67,6 +67,9 @@ uint16_t rai_half_from_double(double number); /* rounds to nearest even; too lar
 double rai_half_to_double(uint16_t bits);
 uint16_t rai_bfloat_from_double(double number);
 double rai_bfloat_to_double(uint16_t bits);
+/* The number as printf's %.17g writes it, in at most 32 bytes without a NUL; their number. 0: it is not among those
+ * that are fast to write, which need no exponent (decimal.c). */
+int32_t rai_double_text(double number, char *text);
 /* 1 when all bytes of BOOL data are 0 or 1. */
 int rai_bool_data_valid(const char *data, size_t length);
 rai_tensor *rai_tensor_retain(rai_tensor *tensor);

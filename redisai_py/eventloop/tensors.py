@@ -19,6 +19,7 @@ from cython.cimports.core import (
     RAI_UINT32,
     RAI_UINT64,
     rai_bfloat_to_double,
+    rai_double_text,
     rai_dtype_name,
     rai_half_to_double,
     rai_kept_reply,
@@ -41,9 +42,11 @@ from cython.cimports.libc.stdint import (
 from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.string import strlen
 from cython.cimports.redis_api import (
+    REDISMODULE_CTX_FLAGS_RESP3,
     REDISMODULE_NO_EXPIRE,
     REDISMODULE_OK,
     RedisModule_CloseKey,
+    RedisModule_GetContextFlags,
     RedisModule_GetExpire,
     RedisModule_ModuleTypeReplaceValue,
     RedisModule_ModuleTypeSetValue,
@@ -54,6 +57,7 @@ from cython.cimports.redis_api import (
     RedisModule_ReplyWithDouble,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithLongLong,
+    RedisModule_ReplyWithMap,
     RedisModule_ReplyWithSimpleString,
     RedisModule_ReplyWithStringBuffer,
     RedisModule_SetExpire,
@@ -151,16 +155,29 @@ def reply_with_unsigned(ctx: cython.pointer(RedisModuleCtx), value: uint64_t) ->
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def reply_with_number(ctx: cython.pointer(RedisModuleCtx), number: cython.double, in_text: cython.bint) -> cython.void:
+    """A double, which in RESP2 is a bulk string: ``in_text`` says whether it is one. Redis takes longer to write it."""
+    text: cython.char[32]
+    length: int32_t = rai_double_text(number, text) if in_text else 0
+    if length > 0:
+        RedisModule_ReplyWithStringBuffer(ctx, text, length)
+    else:
+        RedisModule_ReplyWithDouble(ctx, number)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def reply_with_value(
-    ctx: cython.pointer(RedisModuleCtx), tensor: cython.pointer(rai_tensor), i: int64_t
+    ctx: cython.pointer(RedisModuleCtx), tensor: cython.pointer(rai_tensor), i: int64_t, in_text: cython.bint
 ) -> cython.void:
     """One element: a double, an integer, or a bulk string without its NUL."""
     dtype: int32_t = tensor.dtype
     data: cython.p_char = tensor.data
     if dtype == RAI_FLOAT:
-        RedisModule_ReplyWithDouble(ctx, cython.cast(cython.p_float, data)[i])
+        reply_with_number(ctx, cython.cast(cython.p_float, data)[i], in_text)
     elif dtype == RAI_DOUBLE:
-        RedisModule_ReplyWithDouble(ctx, cython.cast(cython.p_double, data)[i])
+        reply_with_number(ctx, cython.cast(cython.p_double, data)[i], in_text)
     elif dtype == RAI_STRING:
         reply_with_word(ctx, data + tensor.offsets[i])
     elif dtype == RAI_INT8:
@@ -178,11 +195,21 @@ def reply_with_value(
     elif dtype == RAI_UINT64:
         reply_with_unsigned(ctx, cython.cast(cython.pointer(uint64_t), data)[i])
     elif dtype == RAI_FLOAT16:
-        RedisModule_ReplyWithDouble(ctx, rai_half_to_double(cython.cast(cython.pointer(uint16_t), data)[i]))
+        reply_with_number(ctx, rai_half_to_double(cython.cast(cython.pointer(uint16_t), data)[i]), in_text)
     elif dtype == RAI_BFLOAT16:
-        RedisModule_ReplyWithDouble(ctx, rai_bfloat_to_double(cython.cast(cython.pointer(uint16_t), data)[i]))
+        reply_with_number(ctx, rai_bfloat_to_double(cython.cast(cython.pointer(uint16_t), data)[i]), in_text)
     else:  # UINT8 and BOOL
         RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(uint8_t), data)[i])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def doubles_are_text(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
+    """Whether the client is known to have doubles in RESP2; Redis 6.2 does not tell."""
+    if cython.cast(cython.p_void, RedisModule_ReplyWithMap) == cython.NULL:
+        return False
+    return (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_RESP3) == 0
 
 
 def parse_formats(
@@ -214,6 +241,7 @@ def reply_with_tensor(
     meta: cython.bint = (formats & META) != 0
     blob: cython.bint = (formats & BLOB) != 0
     values: cython.bint = (formats & VALUES) != 0
+    in_text: cython.bint
     i: int64_t
     if meta:
         reply_with_pairs(ctx, 3 if blob or values else 2)
@@ -231,8 +259,9 @@ def reply_with_tensor(
         if meta:
             RedisModule_ReplyWithStringBuffer(ctx, b"values", 6)
         RedisModule_ReplyWithArray(ctx, tensor.length)
+        in_text = doubles_are_text(ctx)
         for i in range(tensor.length):
-            reply_with_value(ctx, tensor, i)
+            reply_with_value(ctx, tensor, i, in_text)
     return REDISMODULE_OK
 
 

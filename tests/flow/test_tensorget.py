@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Wire, flat, wait_until
+from harness import OK, Error, Server, Wire, default_binary, flat, wait_until
 from harness.tensors import DTYPES, SAMPLES, blob_of, put
 
 MISSING = Error("ERR tensor key is empty or in a different shard")
@@ -168,6 +168,32 @@ def test_memory_usage_covers_the_data(wire: Wire) -> None:
     assert wire("AI.TENSORSET", "large", "FLOAT", 250_000) == OK
     assert wire("MEMORY", "USAGE", "small") < 1000
     assert 1_000_000 <= wire("MEMORY", "USAGE", "large") < 1_010_000
+
+
+def awkward_doubles() -> list[float]:
+    """Of every size, around powers of ten, halves between two texts, and whole ones."""
+    generator = np.random.default_rng(1)
+    bits = generator.integers(0, 1 << 63, 3000, dtype=np.uint64)
+    near = [np.nextafter(10.0**power, direction) for power in range(-6, 20) for direction in (0, 1e300)]
+    ends = [0.0, -0.0, 1e-4, 1e17, 5e-324, 1.7976931348623157e308, float("inf"), float("-inf"), float("nan")]
+    halves = (generator.integers(0, 1 << 53, 500) / 2.0 ** generator.integers(0, 60, 500)).tolist()
+    sizes = (generator.standard_normal(3000) * 10.0 ** generator.integers(-5, 18, 3000)).tolist()
+    singles = generator.standard_normal(1000).astype(np.float32).astype(float).tolist()
+    values = [*bits.view(np.float64).tolist(), *near, *ends, *halves, *sizes, *singles, *(10.0 ** np.arange(-6, 20))]
+    return [sign * value for value in values for sign in (1, -1)]
+
+
+def test_doubles_are_written_exactly(server: Server, wire: Wire) -> None:
+    values = awkward_doubles()
+    put(wire, "k", np.array(values))
+    texts = [text.decode() for text in wire("AI.TENSORGET", "k", "VALUES")]
+    np.testing.assert_array_equal(np.array([float(text) for text in texts]), values)
+    if default_binary().version < (7, 2, 0):  # later ones write the shortest that will do where we leave it to them
+        numbers = [(text, value) for text, value in zip(texts, values, strict=True) if np.isfinite(value)]
+        assert [text for text, _ in numbers] == [f"{value:.17g}" for _, value in numbers]
+    with server.wire() as resp3:
+        resp3("HELLO", 3)
+        np.testing.assert_array_equal(resp3("AI.TENSORGET", "k", "VALUES"), values)
 
 
 # ---- replies that are kept (module/src/kept_replies.c) --------------------------------
