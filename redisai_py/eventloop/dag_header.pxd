@@ -1,11 +1,12 @@
 from core cimport rai_job
 from redis_api cimport RedisModuleCtx, RedisModuleString, RedisModule_StringPtrLen
-from redisai_py.eventloop.arguments cimport is_word
 
 
 # Whether an operation begins behind this word. Inlined: every word of a DAG is asked.
 cdef inline bint is_separator(RedisModuleString *argument) noexcept nogil:
-    return RedisModule_StringPtrLen(argument, NULL)[0] == c"|" and is_word(argument, "|>")
+    cdef size_t length = 0
+    cdef const char *data = RedisModule_StringPtrLen(argument, &length)
+    return data[0] == c"|" and length == 2 and data[1] == c">"
 
 
 cdef int parse_header(RedisModuleCtx *ctx, rai_job *owner, RedisModuleString **argv, int argc, bint deprecated,
