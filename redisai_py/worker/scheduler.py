@@ -10,8 +10,9 @@ is not interrupted. A turn hands out one ``Batch``:
 
 - a model without BATCHSIZE gives its oldest requests, each to be run by itself:
   tiny ones as many as take about ``SHORT`` together, so that they do not pay for a
-  turn each; when many wait, its share of them, up to what takes about ``TURN``, so that
-  neither the GIL nor the event loop is needed for every single run;
+  turn each; when many wait, its share of them, up to what takes about ``TURN``, or
+  ``LONG_TURN`` while it is the only model that anybody asks for, so that neither the
+  GIL nor the event loop is needed for every single run;
 - a model with BATCHSIZE gives its oldest request and the ones behind it that can
   be concatenated with it, up to BATCHSIZE rows. With MINBATCHSIZE it may have to
   wait for more rows, at most MINBATCHTIMEOUT, and not when the next one that could
@@ -48,6 +49,9 @@ TINY = 15e-6
 
 TURN = 2e-3
 """Seconds that a turn of a model may take while its other workers have enough to do."""
+
+LONG_TURN = 8e-3
+"""The same while nobody asks for another model: every turn less is a wake-up of the event loop less."""
 
 SMOOTHING = 0.2
 """Weight of the newest run in the moving average of a model's run time."""
@@ -344,7 +348,8 @@ class Scheduler(Generic[R]):
         # Every turn needs the GIL, and many workers on short runs would wait for it more than they run.
         parts = workers if seconds < workers * SHORT / 2 else 2 * workers
         least = int(SHORT / seconds) if line.is_short else 1
-        return max(1, least, min(waiting // parts, int(TURN / seconds)))
+        turn = LONG_TURN if len(self._turns) + len(self._urgent_turns) == 1 else TURN
+        return max(1, least, min(waiting // parts, int(turn / seconds)))
 
     @staticmethod
     def _take(line: _Line[R], members: list[R]) -> None:

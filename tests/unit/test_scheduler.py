@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redisai_py.worker.scheduler import SHORT, SOLITARY, TINY, TURN, Batch, Scheduler
+from redisai_py.worker.scheduler import LONG_TURN, SHORT, SOLITARY, TINY, TURN, Batch, Scheduler
 
 
 @dataclass(eq=False)
@@ -88,6 +88,17 @@ def test_longer_requests_leave_together_only_while_all_workers_have_enough(
     scheduler: Scheduler[Request] = Scheduler(workers)
     model = Model()
     measured(scheduler, model, seconds)
+    for i in range(waiting):
+        scheduler.push(Request(i, model))
+    scheduler.push(Request(waiting, Model()))  # somebody asks for another one, too
+    assert ids(scheduler.next(0.0)) == list(range(expected))
+
+
+@pytest.mark.parametrize(("waiting", "expected"), [(3, 1), (12, 3), (80, 8)])
+def test_turns_are_longer_while_nobody_asks_for_another_model(waiting: int, expected: int) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    model = Model()
+    measured(scheduler, model, LONG_TURN / 8.5)
     for i in range(waiting):
         scheduler.push(Request(i, model))
     assert ids(scheduler.next(0.0)) == list(range(expected))
