@@ -16,6 +16,9 @@ SWITCH_INTERVAL = 0.0005
 
 GC_THRESHOLD = 50_000
 
+RETRY = 1_000_000
+"""Microseconds until the watchdog looks again when it has failed."""
+
 sys.setswitchinterval(SWITCH_INTERVAL)
 
 # Requests are acyclic, but they are objects that the collector counts: with its
@@ -59,5 +62,9 @@ def rai_python_flows() -> None:
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def rai_python_watchdog(now_us: int) -> int:
     """Looks at the runs, and at who waits; returns when to look again, in monotonic microseconds."""
-    next_look = min([watchdog.check(), *[device.expire() for device in list(_devices.values())]])
+    try:
+        next_look = min([watchdog.check(), *[device.expire() for device in list(_devices.values())]])
+    except Exception as error:  # such as that there is no memory: what it looks after is still there
+        log("warning", f"the watchdog failed: {error!r}")
+        return now_us + RETRY
     return control.FOR_EVER if next_look == inf else int(next_look * 1e6)
