@@ -229,6 +229,16 @@ def test_a_reply_stays_the_same_however_often_it_is_read(server: Server, wire: W
     assert wire("EXEC") == [expected]
 
 
+def test_a_reply_that_is_read_often_is_made_by_one_call_for_each_protocol(server: Server, wire: Wire) -> None:
+    put(wire, "k", np.array([1, 2], np.int8))
+    put(wire, "large", np.zeros(1025, np.int8))
+    for key, made in (("k", 1 if default_binary().version < (7, 0, 0) else 2), ("large", 0)):
+        assert wire("CONFIG", "RESETSTAT") == OK
+        read_often(wire, key)
+        statistics = {name.lower(): text for name, text in server.info("commandstats").items()}
+        assert statistics["cmdstat_ai.tensorget"].startswith(f"calls={OFTEN + 1 + made},")
+
+
 def test_a_kept_reply_goes_with_its_tensor(wire: Wire) -> None:
     put(wire, "k", np.array([1, 2], np.int8))
     one = read_often(wire, "k")
