@@ -313,3 +313,14 @@ def test_memory_is_bounded_over_many_dags(server: Server, wire: Wire) -> None:
     assert all(reply[0] == OK and is_on_purpose(reply[1]) and reply[2] == [b"10", b"40"] for reply in replies)
     assert server.live_objects()["models"] == 3
     assert wire("PING") == Status("PONG")
+
+
+def test_doubles_of_a_dag_are_of_the_protocol_of_its_client(server: Server) -> None:
+    """Whether a worker runs it, as the first ones, or the event loop."""
+    words = "LOAD 2 a b |> AI.MODELEXECUTE m INPUTS 2 a b OUTPUTS 1 c |> AI.TENSORGET c VALUES".split()
+    with server.wire() as resp2, server.wire() as resp3:
+        resp3("HELLO", 3)
+        for _ in range(150):
+            assert resp2("AI.DAGEXECUTE_RO", *words) == [OK, [b"10", b"40"]]
+            reply = resp3("AI.DAGEXECUTE_RO", *words)
+            assert reply == [OK, [10.0, 40.0]] and all(isinstance(value, float) for value in reply[1])
