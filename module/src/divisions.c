@@ -122,9 +122,7 @@ static int find_program(struct dl_phdr_info *object, size_t size, void *unused) 
     return 1;
 }
 
-/* Now and then, since Redis sets or removes its handlers on CONFIG SET crash-log-enabled. */
-static void handle(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
-    (void)ctx, (void)event, (void)subevent, (void)data;
+void rai_divisions_renew(void) {
     struct sigaction ours = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER}, present;
     if (sigaction(SIGFPE, NULL, &present) != 0) return;
     if ((present.sa_flags & SA_SIGINFO) && present.sa_sigaction == on_signal) return;
@@ -132,12 +130,10 @@ static void handle(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subeven
     sigaction(SIGFPE, &ours, NULL);
 }
 
-void rai_divisions_init(RedisModuleCtx *ctx) {
-    RedisModuleEvent cron = {REDISMODULE_EVENT_CRON_LOOP, 1};
+void rai_divisions_init(void) {
     event_loop_thread = pthread_self();
     dl_iterate_phdr(find_program, NULL);
-    handle(ctx, cron, 0, NULL);
-    RedisModule_SubscribeToServerEvent(ctx, cron, handle);
+    rai_divisions_renew();
 }
 
 int rai_divisions_met(void) {
@@ -146,8 +142,10 @@ int rai_divisions_met(void) {
 
 #else
 
-void rai_divisions_init(RedisModuleCtx *ctx) {
-    (void)ctx;
+void rai_divisions_init(void) {
+}
+
+void rai_divisions_renew(void) {
 }
 
 int rai_divisions_met(void) {

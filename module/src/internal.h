@@ -69,7 +69,6 @@ void rai_tensor_may_change(rai_tensor *tensor); /* from now on; nothing that dep
 int rai_holds_redis_lock(void); /* whether this worker runs a command of Redis */
 
 /* pause.c */
-void rai_pause_subscribe(RedisModuleCtx *ctx);
 int rai_pause_holds(rai_job *job); /* whether it keeps the job for now (worker) */
 
 /* watchdog.c */
@@ -101,7 +100,9 @@ int rai_thread_start(pthread_t *thread, void *(*body)(void *), void *argument, c
 void rai_thread_prefer(void);
 
 /* divisions.c: integer divisions in models and libraries end no process from now on. Once for the process. */
-void rai_divisions_init(RedisModuleCtx *ctx);
+void rai_divisions_init(void);
+void rai_divisions_renew(
+    void); /* now and then, since Redis sets or removes its handlers on CONFIG SET crash-log-enabled */
 /* A count of those that the event loop has met: each takes it longer than a thousand others. */
 int rai_divisions_met(void);
 

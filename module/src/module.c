@@ -39,6 +39,13 @@ static void shutting_down(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t 
     rai_shut_down();
 }
 
+/* One for all who need it: Redis keeps one subscription for each module and event, the last. */
+static void cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
+    (void)ctx, (void)event, (void)subevent, (void)data;
+    rai_replication_paused(); /* for Redis 6.2; later ones look in every turn (queue.c) */
+    rai_divisions_renew();
+}
+
 static int check_server(RedisModuleCtx *ctx) {
     int version = RedisModule_GetServerVersion();
     RedisModule_Log(ctx, "notice", "Redis version found by RedisAI: %d.%d.%d - oss", version >> 16, version >> 8 & 255,
@@ -52,7 +59,8 @@ static void subscribe(RedisModuleCtx *ctx) {
     RedisModuleEvent shutdown_event = {REDISMODULE_EVENT_SHUTDOWN, 1};
     RedisModule_SubscribeToServerEvent(ctx, shutdown_event, shutting_down);
     rai_queues_subscribe(ctx);
-    rai_pause_subscribe(ctx);
+    RedisModuleEvent cron_event = {REDISMODULE_EVENT_CRON_LOOP, 1};
+    RedisModule_SubscribeToServerEvent(ctx, cron_event, cron);
     rai_hooks.subscribe(ctx);
     rai_flows_subscribe(ctx);
 }
@@ -83,7 +91,7 @@ __attribute__((visibility("default"))) int redisai_core_load(RedisModuleCtx *ctx
     if (rai_hooks.load_arguments(ctx, argv, argc, module_dir) != REDISMODULE_OK) return REDISMODULE_ERR;
     subscribe(ctx);
     rai_thread_prefer();
-    rai_divisions_init(ctx);
+    rai_divisions_init();
     rai_queue_of_device("CPU"); /* after THREADS_PER_QUEUE is known */
     return REDISMODULE_OK;
 }

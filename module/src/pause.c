@@ -75,14 +75,3 @@ int rai_replication_paused(void) {
     }
     return now;
 }
-
-static void cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent, void *data) {
-    (void)ctx, (void)event, (void)subevent, (void)data;
-    rai_replication_paused();
-}
-
-void rai_pause_subscribe(RedisModuleCtx *ctx) {
-    if (RedisModule_GetServerVersion() >= RAI_REDIS_7) return; /* queue.c looks in every turn */
-    RedisModuleEvent event = {REDISMODULE_EVENT_CRON_LOOP, 1};
-    RedisModule_SubscribeToServerEvent(ctx, event, cron);
-}

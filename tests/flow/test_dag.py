@@ -317,10 +317,10 @@ def test_memory_is_bounded_over_many_dags(server: Server, wire: Wire) -> None:
 
 def test_doubles_of_a_dag_are_of_the_protocol_of_its_client(server: Server) -> None:
     """Whether a worker runs it, as the first ones, or the event loop."""
-    words = "LOAD 2 a b |> AI.MODELEXECUTE m INPUTS 2 a b OUTPUTS 1 c |> AI.TENSORGET c VALUES".split()
+    words = dag(execute("m", "a b", "c"), "AI.TENSORGET c VALUES", load=["a", "b"], command="AI.DAGEXECUTE_RO")
     with server.wire() as resp2, server.wire() as resp3:
         resp3("HELLO", 3)
         for _ in range(150):
-            assert resp2("AI.DAGEXECUTE_RO", *words) == [OK, [b"10", b"40"]]
-            reply = resp3("AI.DAGEXECUTE_RO", *words)
+            assert resp2(*words) == [OK, [b"10", b"40"]]
+            reply = resp3(*words)
             assert reply == [OK, [10.0, 40.0]] and all(isinstance(value, float) for value in reply[1])
