@@ -82,9 +82,10 @@ class Scanner:
                 self._begin_line(first, indentation)
             if kind == "word":
                 previous, word = word, token[0]
-                if previous == "def" and first == "def" and indentation == 0:
-                    self._code = self.codes.setdefault(word, Code())
+                if previous == first == "def":  # of a function, or of a method
                     self._exits = 0
+                    if indentation == 0:
+                        self._code = self.codes.setdefault(word, Code())
                 elif word in WORD_OPERATORS:
                     self._deeper()
             elif kind == "open":

@@ -458,3 +458,13 @@ def test_models_whose_code_is_nested_too_deeply_are_refused(wire: Wire) -> None:
     assert deep != code
     reply = wire("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", models.replaced(blob, {name: deep}))
     assert reply == Error("ERR the code is nested too deeply")
+
+
+def test_models_of_many_methods_are_not_nested(wire: Wire) -> None:
+    blob = models.saved(models.Mlp())
+    name, code = code_record(blob)
+    forward = b"  def forward(self: __torch__.torch_models.Mlp,\n    x: Tensor) -> Tensor:\n"
+    assert forward in code
+    methods = b"".join(forward.replace(b"forward", b"other%d" % n) + b"    return x\n" for n in range(600))
+    blob = models.replaced(blob, {name: code.replace(forward, methods + forward)})
+    assert wire("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", blob) == OK
