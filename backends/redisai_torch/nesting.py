@@ -150,14 +150,14 @@ def refuse_deep_calls(text: str) -> None:
     scanner = Scanner()
     scanner.read(text)
     codes = scanner.codes
-    callers = {name: [other for other in code.calls if other in codes] for name, code in codes.items()}
+    called = {name: [other for other in code.calls if other in codes] for name, code in codes.items()}
     try:
-        order = list(TopologicalSorter(callers).static_order())
+        order = list(TopologicalSorter(called).static_order())
     except CycleError:  # the compiler has the words for it
         return
     for name in order:
         code = codes[name]
-        for other in callers[name]:
+        for other in called[name]:
             code.operators += code.calls[other] * codes[other].operators
-        code.levels += max((codes[other].levels for other in callers[name]), default=0)
+        code.levels += max((codes[other].levels for other in called[name]), default=0)
         refuse_if(code.levels > MOST_LEVELS or code.operators > MOST_OPERATORS)

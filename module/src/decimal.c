@@ -1,4 +1,4 @@
-/* Numbers as text: what printf makes of %.17g, in a tenth of the time.
+/* Numbers as text: what printf makes of %.17g, in a seventh of the time.
  *
  * 17 digits are enough for every double to be read back exactly, and Redis writes that
  * many. With integers of 128 bits they are exact for all numbers that need no exponent. */
@@ -40,7 +40,7 @@ int32_t rai_double_text(double number, char *text) {
     uint64_t mantissa = (bits & (((uint64_t)1 << MANTISSA_BITS) - 1)) | (uint64_t)1 << MANTISSA_BITS;
     int exponent = (int)(bits >> MANTISSA_BITS & 0x7FF) - 1023;
     /* The position of the first digit: that of a number of this binary exponent, or one more. */
-    int first = (exponent * 1233 >> 12);
+    int first = exponent * 1233 >> 12;
     uint64_t value = scaled(mantissa, exponent - MANTISSA_BITS, DIGITS - 1 - first);
     if (value >= 10 * least) value = scaled(mantissa, exponent - MANTISSA_BITS, DIGITS - 1 - ++first);
     write_digits(digits, (uint32_t)(value / 100000000), DIGITS - 8);

@@ -101,8 +101,8 @@ void rai_thread_prefer(void);
 
 /* divisions.c: integer divisions in models and libraries end no process from now on. Once for the process. */
 void rai_divisions_init(void);
-void rai_divisions_renew(
-    void); /* now and then, since Redis sets or removes its handlers on CONFIG SET crash-log-enabled */
+/* Now and then, since Redis sets or removes its handlers on CONFIG SET crash-log-enabled. */
+void rai_divisions_renew(void);
 /* A count of those that the event loop has met: each takes it longer than a thousand others. */
 int rai_divisions_met(void);
 

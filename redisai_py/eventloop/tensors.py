@@ -155,7 +155,7 @@ def reply_with_unsigned(ctx: cython.pointer(RedisModuleCtx), value: uint64_t) ->
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reply_with_number(ctx: cython.pointer(RedisModuleCtx), number: cython.double, in_text: cython.bint) -> cython.void:
+def reply_with_double(ctx: cython.pointer(RedisModuleCtx), number: cython.double, in_text: cython.bint) -> cython.void:
     """A double, which in RESP2 is a bulk string: ``in_text`` says whether it is one. Redis takes longer to write it."""
     text: cython.char[32]
     length: int32_t = rai_double_text(number, text) if in_text else 0
@@ -175,9 +175,9 @@ def reply_with_value(
     dtype: int32_t = tensor.dtype
     data: cython.p_char = tensor.data
     if dtype == RAI_FLOAT:
-        reply_with_number(ctx, cython.cast(cython.p_float, data)[i], in_text)
+        reply_with_double(ctx, cython.cast(cython.p_float, data)[i], in_text)
     elif dtype == RAI_DOUBLE:
-        reply_with_number(ctx, cython.cast(cython.p_double, data)[i], in_text)
+        reply_with_double(ctx, cython.cast(cython.p_double, data)[i], in_text)
     elif dtype == RAI_STRING:
         reply_with_word(ctx, data + tensor.offsets[i])
     elif dtype == RAI_INT8:
@@ -195,9 +195,9 @@ def reply_with_value(
     elif dtype == RAI_UINT64:
         reply_with_unsigned(ctx, cython.cast(cython.pointer(uint64_t), data)[i])
     elif dtype == RAI_FLOAT16:
-        reply_with_number(ctx, rai_half_to_double(cython.cast(cython.pointer(uint16_t), data)[i]), in_text)
+        reply_with_double(ctx, rai_half_to_double(cython.cast(cython.pointer(uint16_t), data)[i]), in_text)
     elif dtype == RAI_BFLOAT16:
-        reply_with_number(ctx, rai_bfloat_to_double(cython.cast(cython.pointer(uint16_t), data)[i]), in_text)
+        reply_with_double(ctx, rai_bfloat_to_double(cython.cast(cython.pointer(uint16_t), data)[i]), in_text)
     else:  # UINT8 and BOOL
         RedisModule_ReplyWithLongLong(ctx, cython.cast(cython.pointer(uint8_t), data)[i])
 
