@@ -34,8 +34,7 @@ static void replace(visit *away) {
     away->raised = queue->limit < RAI_MAX_WORKERS;
     queue->limit += away->raised;
     queue->look = 1; /* the scheduler may hold requests that this worker was going to run */
-    rai_queue_need_attention(queue);
-    pthread_mutex_unlock(&queue->lock);
+    rai_queue_unlock(queue, 1);
 }
 
 void rai_callbacks_begin(void) {

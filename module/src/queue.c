@@ -92,20 +92,31 @@ static rai_sleeper *next_to_wake(rai_queue *queue) {
     return next;
 }
 
-void rai_queue_need_attention(rai_queue *queue) {
-    if (queue->attentive > 0) return;
+/* Makes sure that somebody is, or will be, attentive. Called with the lock held.
+ * Returns who is to be signalled once it is free; NULL: nobody. */
+static rai_sleeper *call_somebody(rai_queue *queue) {
+    if (queue->attentive > 0) return NULL;
     if (queue->sleepers) {
         rai_sleeper *next = next_to_wake(queue);
         next->woken = 1;
         __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED); /* it is, as soon as it runs */
-        pthread_cond_signal(&next->woken_up);
-    } else if (queue->workers < queue->limit) {
+        return next;
+    }
+    if (queue->workers < queue->limit) {
         char name[16];
         snprintf(name, sizeof(name), "ai-%.12s", queue->name);
-        if (rai_thread_start(&queue->threads[queue->workers], worker_thread, queue, name) != 0) return;
+        if (rai_thread_start(&queue->threads[queue->workers], worker_thread, queue, name) != 0) return NULL;
         __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED); /* so is a new one */
         __atomic_store_n(&queue->workers, queue->workers + 1, __ATOMIC_RELEASE);
     }
+    return NULL;
+}
+
+/* A worker that is woken needs the lock, and often takes the core of whoever wakes it. */
+void rai_queue_unlock(rai_queue *queue, int needs_attention) {
+    rai_sleeper *called = needs_attention ? call_somebody(queue) : NULL;
+    pthread_mutex_unlock(&queue->lock);
+    if (called) pthread_cond_signal(&called->woken_up); /* it lives for ever, as workers do */
 }
 
 /* ---- pushing -------------------------------------------------------------- */
@@ -138,15 +149,13 @@ static rai_job *take_first(rai_job_list *list) {
 void rai_queue_push(rai_queue *queue, rai_job *job) {
     pthread_mutex_lock(&queue->lock);
     append_one(job->urgent ? &queue->urgent : &queue->normal, job);
-    rai_queue_need_attention(queue);
-    pthread_mutex_unlock(&queue->lock);
+    rai_queue_unlock(queue, 1);
 }
 
 void rai_queue_push_behind(rai_queue *queue, rai_job *job) {
     pthread_mutex_lock(&queue->lock);
     append_one(&queue->behind, job);
-    if (!__atomic_load_n(&loading, __ATOMIC_RELAXED)) rai_queue_need_attention(queue);
-    pthread_mutex_unlock(&queue->lock);
+    rai_queue_unlock(queue, !__atomic_load_n(&loading, __ATOMIC_RELAXED));
 }
 
 /* Takes the load of a model out of those behind; NULL when it is not there (any more).
@@ -174,8 +183,7 @@ static void hand_over(rai_queue *queue) {
     if (queue->soon.head == NULL) return;
     pthread_mutex_lock(&queue->lock);
     append(&queue->normal, queue->soon);
-    rai_queue_need_attention(queue);
-    pthread_mutex_unlock(&queue->lock);
+    rai_queue_unlock(queue, 1);
     queue->soon = (rai_job_list){NULL, NULL};
     queue->soon_count = 0;
 }
@@ -213,8 +221,7 @@ void rai_queue_cancel(rai_queue *queue, int64_t job_id) {
             RedisModule_Realloc(queue->cancelled, (size_t)queue->cancelled_room * sizeof(*queue->cancelled));
     }
     queue->cancelled[queue->cancelled_count++] = job_id;
-    rai_queue_need_attention(queue);
-    pthread_mutex_unlock(&queue->lock);
+    rai_queue_unlock(queue, 1);
 }
 
 /* ---- the workers' side -------------------------------------------------- */
@@ -310,15 +317,13 @@ void rai_queue_occupied(rai_queue *queue, int more_work) {
     pthread_mutex_lock(&queue->lock);
     __atomic_sub_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
     if (more_work) queue->look = 1;
-    if (more_work || has_jobs(queue) || queue->cancelled_count) rai_queue_need_attention(queue);
-    pthread_mutex_unlock(&queue->lock);
+    rai_queue_unlock(queue, more_work || has_jobs(queue) || queue->cancelled_count);
 }
 
 void rai_queue_look(rai_queue *queue) {
     pthread_mutex_lock(&queue->lock);
     queue->look = 1;
-    rai_queue_need_attention(queue);
-    pthread_mutex_unlock(&queue->lock);
+    rai_queue_unlock(queue, 1);
 }
 
 void rai_queue_attentive(rai_queue *queue) {
@@ -381,8 +386,7 @@ static void loads(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent
     int begins = subevent < REDISMODULE_SUBEVENT_LOADING_ENDED;
     pthread_mutex_lock(&control->lock);
     __atomic_store_n(&loading, begins, __ATOMIC_RELAXED);
-    if (!begins && control->behind.head) rai_queue_need_attention(control);
-    pthread_mutex_unlock(&control->lock);
+    rai_queue_unlock(control, !begins && control->behind.head);
 }
 
 void rai_queues_init(void) {

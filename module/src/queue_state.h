@@ -42,8 +42,8 @@ struct rai_queue {
     int in_soon_list;
 };
 
-/* Makes sure that somebody is, or will be, attentive. Called with the lock held. */
-void rai_queue_need_attention(rai_queue *queue);
+/* Gives the lock up; if the queue needs attention, somebody is, or will be, attentive. */
+void rai_queue_unlock(rai_queue *queue, int needs_attention);
 
 /* callbacks.c: this thread is a worker of the queue. */
 void rai_callbacks_serve(rai_queue *queue);
