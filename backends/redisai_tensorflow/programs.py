@@ -17,7 +17,7 @@ from tensorflow.python.framework.ops import dismantle_graph
 
 from redisai_py.backend import DTYPES, BackendError, parse_device
 
-from . import archives, operations, ranks
+from . import archives, checks, operations
 
 NO_TENSORS = (tf.resource, tf.variant)
 
@@ -169,7 +169,7 @@ def keep_functions(graph_def: Any, names: set[str]) -> None:
 
 def import_graph(graph_def: Any) -> Any:
     """A tf.Graph; raises TensorFlow's error for a graph that is not consistent."""
-    ranks.check_at_run_time(graph_def)
+    checks.check_at_run_time(graph_def)
     graph = tf.Graph()
     try:
         with graph.as_default():

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tensorflow_models as models
+import touchy_operations
 from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put
 from harness import payload as rdb
 from harness.tensors import DTYPES, SAMPLES
@@ -170,6 +171,17 @@ def test_ranks_that_would_end_the_process(wire: Wire, function: bool, known: boo
     assert execute(wire, {"x": x}, ["z"]) == OK
     windows = [x[:, i : i + 3, j : j + 3, 0] for i in (0, 1) for j in (0, 1)]
     np.testing.assert_allclose(get(wire, "z")[..., 1], np.sum(windows, axis=0))
+
+
+@pytest.mark.parametrize("way", ["graph", "function", "loop"])
+@pytest.mark.parametrize("operation", touchy_operations.TOUCHY)
+def test_inputs_that_would_end_the_process(wire: Wire, operation: str, way: str) -> None:
+    touchy = touchy_operations.TOUCHY[operation]
+    assert store(wire, touchy_operations.model(operation, way), list(touchy.inputs), ["z"]) == OK
+    for change in touchy.changes:
+        assert isinstance(execute(wire, touchy.inputs | change, ["z"]), Error)
+    assert execute(wire, touchy.inputs, ["z"]) == OK
+    np.testing.assert_allclose(get(wire, "z"), touchy.run(*touchy.inputs.values()), rtol=1e-5, atol=1e-6)
 
 
 def batch_of_two(server: Server, wire: Wire, *outputs: str) -> tuple[object, object]:
