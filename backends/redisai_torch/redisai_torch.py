@@ -28,10 +28,10 @@ from redisai_py.worker import programs, runs
 from . import archive, native
 from .each import each_of_module
 from .graph import Effects, effects, refuse_file_operators
-from .remainders import make_module_safe
 from .scripts import Environment, ScriptSession
 from .tensors import to_arrays, to_clone, to_torch
 from .threads import CORES, HEAVY, REST, TRIES, Pool, Thread, thread_of
+from .unchecked import make_module_safe
 
 FIRST_RUNS = 3  # in which PyTorch profiles and optimises a model
 

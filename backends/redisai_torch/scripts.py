@@ -30,9 +30,9 @@ from .graph import (
 )
 from .native import may_be_native, runner_of_function
 from .nesting import refuse_deep_calls
-from .remainders import make_safe
 from .tensors import to_array, to_arrays, to_clone, to_torch
 from .threads import Thread, thread_of
+from .unchecked import make_safe
 
 # ---- redis and redisAI in scripts ---------------------------------------------------
 #

@@ -66,6 +66,15 @@ def remainders(a):
     rests = [-7 % n, 7 % n, 8 % n, 7 % 4]
     return torch.tensor(rests)
 
+def eigenvalues(a):
+    return torch.linalg.eigvals(a).real
+
+def segments(a, n):
+    return torch.segment_reduce(a, "sum", offsets=n)
+
+def padded(a, n):
+    return torch._pad_packed_sequence(a, n, False, 0.0, 2)[0]
+
 def fail(a):
     raise RuntimeError("on purpose")
     return a
@@ -337,6 +346,28 @@ def test_remainders_are_those_of_python(script: Wire, divisor: int) -> None:
     else:
         assert reply == OK
         assert_tensor(script, "z", np.array([-7 % divisor, 7 % divisor, 8 % divisor, 3]))
+
+
+UNCHECKED = {
+    "eigenvalues": ([np.diag([2.0, 3.0])], [np.array([[1, np.nan], [0, 1]])], np.array([2.0, 3.0])),
+    "segments": ([np.array([1.0, 2.0, 4.0]), np.array([0, 2, 3])], [np.array([-(2**60), 3])], np.array([3.0, 4.0])),
+    "padded": ([np.ones((3, 1)), np.array([2, 1])], [np.array([0, 1])], np.array([[[1.0], [1.0]], [[1.0], [0.0]]])),
+}
+
+
+@pytest.mark.parametrize("function", UNCHECKED)
+def test_what_ends_the_process_in_torch_is_an_error(script: Wire, function: str) -> None:
+    good, bad, expected = UNCHECKED[function]
+    inputs = ("x", "n")[: len(good)]
+    for arrays, fits in ((good, True), (good[: -len(bad)] + bad, False), (good, True)):
+        for key, array in zip(inputs, arrays, strict=True):
+            put(script, key, array)
+        reply = execute(script, function, "INPUTS", len(inputs), *inputs, "OUTPUTS", 1, "z")
+        if fits:
+            assert reply == OK
+            np.testing.assert_allclose(get(script, "z"), expected)
+        else:
+            assert isinstance(reply, Error)
 
 
 @pytest.mark.parametrize("function", ["write", "write_statistics"])
