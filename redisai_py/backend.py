@@ -114,7 +114,7 @@ class Run:
 
     terminate: Callable[[], None] | None = None
     alone: bool = False
-    """Nothing else runs or waits on this device, or the cores are kept free for this run: it may as well use all."""
+    """Nothing else runs or waits on this device: a long run may as well use all cores."""
     has_room: bool = False
     """At least half of the cores have nothing to do: a pool of threads that runs share may as well use them."""
     wide: bool = False

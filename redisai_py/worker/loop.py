@@ -103,7 +103,7 @@ class Device:
         if run.away:
             with self.lock:
                 more = self.scheduler.has_ready(monotonic()) or self.scheduler.ripe_at() < inf
-                run.alone = batch.wide or self.scheduler.leaves_cores_idle()
+                run.alone = self.scheduler.leaves_cores_idle()
                 run.has_room = self.scheduler.leaves_room()
             native.begin_long_run(self.queue, more)
         requests = batch.requests

@@ -22,9 +22,7 @@ How many batches of one model run at once follows what was measured: a run that 
 shorter than ``SHORT`` is not worth a second worker where the event loop then has no
 core for itself; where it has, one shorter than ``TINY`` is not, since the event loop
 brings no more of them than one worker runs. Where most of a run's time is the same for
-any number of rows, one large batch beats two small ones. Where a run that uses all cores
-takes less than its share of them, as happens when the weights of a run on each are too
-many for the caches, one at a time has them all.
+any number of rows, one large batch beats two small ones.
 
 Laws (tests/unit/test_scheduler.py): a batch never exceeds BATCHSIZE rows unless a
 single request does; requests of a model that can be batched together leave in
@@ -61,17 +59,8 @@ SMOOTHING = 0.2
 SOLITARY = 8
 """Requests in a row that found nothing running or waiting: one client, who sees the time of a single run."""
 
-HEAVY = 5 * SHORT
-"""Seconds: beside a run of this and more, what lies between two runs does not count."""
-
-WIDE_GAIN = 0.9
-"""Runs on all cores, one after another, are preferred where they take at most this share of the time of others."""
-
-FORGETTING = 1e-3
-"""What each of them takes off the time of the others, so that these are tried again."""
-
 FIT_SMOOTHING = 0.02
-"""Like SMOOTHING, for the fit of run time against rows, which needs runs of several sizes."""
+"""The same for the fit of run time against rows, which needs runs of several sizes."""
 
 
 class Model(Protocol):
@@ -126,8 +115,6 @@ class Batch(Generic[R]):
     expected: float
     has_more: bool = False
     """Though it is short, there is more for another worker."""
-    wide: bool = False
-    """It has all cores to itself: nothing else of its model runs meanwhile."""
 
     @property
     def is_long(self) -> bool:
@@ -171,17 +158,11 @@ class _Line(Generic[R]):
     running: int = 0
     long_turns: int = 0  # those that are running of which nobody is back soon
     seconds: float = inf  # moving average of one run
-    wide_seconds: float = inf  # the same of one that uses all cores
     cost: _Cost = field(default_factory=_Cost)
 
     @property
     def is_short(self) -> bool:
         return self.seconds < SHORT
-
-
-def smoothed(average: float, latest: float) -> float:
-    """A moving average with one more value; infinity: there was none."""
-    return latest if average == inf else average + SMOOTHING * (latest - average)
 
 
 class Scheduler(Generic[R]):
@@ -253,7 +234,6 @@ class Scheduler(Generic[R]):
                 line.running += 1
                 line.long_turns += batch.is_long
                 self._running += 1
-                batch.wide = self._is_better_wide(model, line)
                 batch.has_more = bool(line.waiting) and line.is_short and line.running < self._limit(model, line)
                 return batch
         return None
@@ -312,17 +292,14 @@ class Scheduler(Generic[R]):
         line.running -= 1
         line.long_turns -= batch.is_long
         self._running -= 1
-        if runs == 0:
-            return
-        latest = seconds / runs
-        if wide:
-            line.wide_seconds = smoothed(line.wide_seconds, latest)
-            if batch.wide:
-                line.seconds *= 1 - FORGETTING
-            return
-        line.seconds = smoothed(line.seconds, latest)
-        if batch.model.batch_size > 0:
-            line.cost.add(sum(request.rows for request in batch.requests), seconds)
+        if runs > 0 and not wide:
+            latest = seconds / runs
+            if line.seconds == inf:
+                line.seconds = latest
+            else:
+                line.seconds += SMOOTHING * (latest - line.seconds)
+            if batch.model.batch_size > 0:
+                line.cost.add(sum(request.rows for request in batch.requests), seconds)
 
     def overdue(self, batch: Batch[R], seconds: float) -> None:
         """Records that a batch has been running for so long already: it is no short one, whatever the average says."""
@@ -333,18 +310,10 @@ class Scheduler(Generic[R]):
         """How many batches of a model may run at once."""
         if 0 < len(line.waiting) < model.batch_size and line.cost.is_mostly_fixed:
             return 1
-        if self._is_better_wide(model, line):
-            return 1
         if line.is_short:
             nobody_is_back_soon = line.long_turns == line.running
             return self._short_workers if nobody_is_back_soon or self._fills_a_turn(model, line) else 1
         return self._workers
-
-    def _is_better_wide(self, model: Any, line: _Line[R]) -> bool:
-        """Whether one run at a time, on all cores, gets more done than one on each: memory may be too slow for that."""
-        if model.batch_size > 0 or not HEAVY <= line.seconds < inf:
-            return False
-        return line.wide_seconds * min(self._workers, self._cores) < WIDE_GAIN * line.seconds
 
     def _fills_a_turn(self, model: Any, line: _Line[R]) -> bool:
         """Whether enough short runs wait to be worth a turn of another worker."""

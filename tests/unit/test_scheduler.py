@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redisai_py.worker.scheduler import HEAVY, LONG_TURN, SHORT, SOLITARY, TINY, TURN, Batch, Scheduler
+from redisai_py.worker.scheduler import LONG_TURN, SHORT, SOLITARY, TINY, TURN, Batch, Scheduler
 
 
 @dataclass(eq=False)
@@ -184,64 +184,6 @@ def test_wide_runs_make_no_model_short() -> None:
         batch = scheduler.next(0.0)
         assert batch is not None and batch.is_long
         scheduler.finished(batch, SHORT / 2, 1, wide=True)
-
-
-def both(scheduler: Scheduler[Request], model: Model, wide_seconds: float) -> list[bool]:
-    """Which of the batches that two requests give at once have all cores; all of them run then."""
-    for i in range(2):
-        scheduler.push(Request(i, model))
-    said = []
-    while scheduler:
-        batches = list(iter(lambda: scheduler.next(0.0), None))
-        said.append([batch.wide for batch in batches])
-        for batch in batches:
-            if batch.wide:
-                scheduler.finished(batch, wide_seconds, 1, wide=True)
-            else:
-                scheduler.finished(batch, model.line.seconds, 1)
-    return said[0]
-
-
-def test_one_run_has_all_cores_where_that_gets_more_done() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2, cores=2)
-    model = Model()
-    measured(scheduler, model, 2 * HEAVY)
-    assert both(scheduler, model, HEAVY) == [False, False]
-    # Alone it takes less than half of what each of two takes while both run.
-    scheduler.push(Request(0, model))
-    batch = scheduler.next(0.0)
-    assert batch is not None
-    scheduler.finished(batch, 0.8 * HEAVY, 1, wide=True)
-    assert both(scheduler, model, 0.8 * HEAVY) == [True]
-    assert both(scheduler, model, 0.8 * HEAVY) == [True]
-    # Something else needs the cores, too.
-    for _ in range(20):
-        both(scheduler, model, 4 * HEAVY)
-    assert both(scheduler, model, HEAVY) == [False, False]
-
-
-def test_runs_on_one_core_are_tried_again_now_and_then() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2, cores=2)
-    model = Model()
-    measured(scheduler, model, 3 * HEAVY)
-    scheduler.push(Request(0, model))
-    batch = scheduler.next(0.0)
-    assert batch is not None
-    scheduler.finished(batch, HEAVY, 1, wide=True)
-    ways = [both(scheduler, model, HEAVY) for _ in range(1000)]
-    assert ways[:140] == [[True]] * 140
-    assert [False, False] in ways
-
-
-def test_batches_of_several_sizes_say_nothing_about_cores() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2, cores=2)
-    model = Model(batch_size=1)
-    measured(scheduler, model, 3 * HEAVY)
-    scheduler.push(Request(0, model))
-    batch = scheduler.next(0.0)
-    assert batch is not None
-    scheduler.finished(batch, HEAVY, 1, wide=True)
-    assert both(scheduler, model, HEAVY) == [False, False]
 
 
 def test_requests_that_wait_for_more_rows_ripen() -> None:
