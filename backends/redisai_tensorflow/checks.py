@@ -118,7 +118,8 @@ def checks(nodes: Iterable[Any], in_function: bool) -> list[Any]:
     kinds = {node.name: node.op for node in nodes}
     made: list[Any] = []
     for node in nodes:
-        for number, check in enumerate(CHECKS.get(node.op, ())):
+        wanted = CHECKS.get(node.op, ()) if has_its_inputs(node) else ()  # TensorFlow refuses the graph otherwise
+        for number, check in enumerate(wanted):
             builder = Builder(node, f"{node.name}/check_{number}", kinds, in_function)
             builder.build(check)
             made += builder.made
@@ -217,7 +218,14 @@ class Builder:
             return int(argument.type)
         if argument.type_attr in self._node.attr:
             return int(self._node.attr[argument.type_attr].type)
-        return next(int(a.default_value.type) for a in definition.attr if a.name == argument.type_attr)
+        defaults = (int(a.default_value.type) for a in definition.attr if a.name == argument.type_attr)
+        return next(defaults, DT_INVALID)
+
+
+def has_its_inputs(node: Any) -> bool:
+    definition = op_def_registry.get(node.op)
+    given = sum(not name.startswith("^") for name in node.input)
+    return definition is not None and given == len(definition.input_arg)
 
 
 def node_of(name: str) -> str:

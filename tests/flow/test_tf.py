@@ -184,6 +184,23 @@ def test_inputs_that_would_end_the_process(wire: Wire, operation: str, way: str)
     np.testing.assert_allclose(get(wire, "z"), touchy.run(*touchy.inputs.values()), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("missing", ["inputs", "attributes"])
+@pytest.mark.parametrize("operation", touchy_operations.TOUCHY)
+def test_nodes_that_are_not_whole(wire: Wire, operation: str, missing: str) -> None:
+    inputs = touchy_operations.TOUCHY[operation].inputs
+    graph = tf.compat.v1.GraphDef.FromString(touchy_operations.model(operation, "graph"))
+    for node in graph.node:
+        if node.op in ("Placeholder", "Const", "Identity"):
+            continue
+        if missing == "inputs":
+            del node.input[-1]
+        else:
+            node.attr.clear()
+    reply = store(wire, graph.SerializeToString(), list(inputs), ["z"])
+    if missing == "inputs" or reply != OK:  # some attributes have defaults
+        assert_error(reply, "Invalid GraphDef")
+
+
 def batch_of_two(server: Server, wire: Wire, *outputs: str) -> tuple[object, object]:
     """The replies of two requests of two rows each that run together; outputs go to a0, a1 ... and b0, b1 ..."""
     put(wire, "x", np.ones((2, 1), np.float32))
