@@ -28,6 +28,9 @@ CORES = len(os.sched_getaffinity(0))
 HEAVY = 250e-6  # seconds: a run that is worth several threads
 
 DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
+GUESSES = (1, 32, 128)
+"""For lengths that a model does not declare, as long as it has no inputs: small ones are too short for some."""
+
 MOST_DIMS = 6
 """What the runtime's kernels of XNNPACK take. They do not look: more dims than these end the process."""
 
@@ -163,7 +166,7 @@ class Interpreter:
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
         self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
-        self._declared_dims = [len(shape) for shape in self._shapes]
+        self._declared_dims = [len(detail["shape"]) for detail in inputs]
         self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)
@@ -171,6 +174,18 @@ class Interpreter:
         self._output_details = public.get_output_details
         self._native = public._interpreter
         self.broken = False
+        self._allocate_declared([detail["shape_signature"].tolist() for detail in inputs])
+
+    def _allocate_declared(self, signatures: list[list[int]]) -> None:
+        """Allocates for the declared shapes; lengths that are not declared are guessed until there are inputs."""
+        for guess in GUESSES:
+            shapes = [tuple(guessed(signature, guess)) for signature in signatures]
+            try:
+                self._allocate(shapes)
+                return
+            except BackendError as error:
+                if guess == GUESSES[-1] or not any(-1 in signature[1:] for signature in signatures):
+                    raise error
 
     def run(self, tensors: list[Any]) -> Outputs:
         """The outputs for these inputs; they are copies. Raises BackendError."""
@@ -219,18 +234,27 @@ class Interpreter:
         if not all(map(may_become, wanted, self._declared_dims)):
             raise BackendError("Failed to resize input tensors")
         self.broken = True
+        self._allocate(wanted)
+        self.broken = False
+
+    def _allocate(self, shapes: list[tuple[int, ...]]) -> None:
+        """Allocates for inputs of these shapes; raises BackendError."""
         try:
-            for (index, _), shape, known in zip(self._inputs, wanted, self._shapes, strict=True):
+            for (index, _), shape, known in zip(self._inputs, shapes, self._shapes, strict=True):
                 if shape != known:
                     self._native.ResizeInputTensor(index, np.array(shape, np.int32), False)
         except Exception as error:
             raise self._backend.error("Failed to resize input tensors", error) from error
+        self._shapes = shapes
         try:
             self._native.AllocateTensors()
         except Exception as error:
             raise self._backend.error("Failed to allocate tensors", error) from error
-        self._shapes = wanted
-        self.broken = False
+
+
+def guessed(signature: list[int], length: int) -> list[int]:
+    """A shape with this length where the model does not declare one, but for its batch."""
+    return [known if known >= 0 else length if position > 0 else 1 for position, known in enumerate(signature)]
 
 
 def may_become(shape: tuple[int, ...], declared_dims: int) -> bool:
@@ -243,22 +267,17 @@ def may_become(shape: tuple[int, ...], declared_dims: int) -> bool:
 
 
 def create(backend: Backend, blob: bytes, threads: int) -> Any:
-    """The runtime's own interpreter, with its memory."""
+    """The runtime's own interpreter, without its memory."""
     options: dict[str, Any] = {}
     if runtime.__name__.startswith("tensorflow"):
         # Its default delegates may run any TensorFlow operation, also those that read files.
         options["experimental_op_resolver_type"] = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        interpreter = runtime.Interpreter(model_content=blob, num_threads=threads, **options)
+        return runtime.Interpreter(model_content=blob, num_threads=threads, **options)
     except ValueError as error:  # no flatbuffer, or of another version
         raise backend.error("Failed to load model from buffer", error) from error
     except Exception as error:
         raise backend.error("Failed to construct interpreter", error) from error
-    try:
-        interpreter.allocate_tensors()
-    except Exception as error:
-        raise backend.error("Failed to allocate tensors", error) from error
-    return interpreter
 
 
 def keeps_state(operators: set[str]) -> bool:

@@ -173,6 +173,26 @@ def test_a_scalar_input(wire: Wire) -> None:
         assert_tensor(wire, "y0", x + 1)
 
 
+def test_a_model_that_takes_no_input_of_length_one(wire: Wire) -> None:
+    kernel = np.ones((3, 3, 2, 1), np.float32)
+    image = tf.TensorSpec([None, None, None, 2], tf.float32, name="x")
+    assert store(wire, models.convert(lambda x: tf.nn.conv2d(x, kernel, 1, "VALID"), image)) == OK
+    for rows, columns in ((4, 5), (1, 1), (5, 3), (2, 8), (3, 3)):
+        reply = execute(wire, [np.ones((1, rows, columns, 2), np.float32)])
+        if min(rows, columns) < 3:
+            assert reply == Error("Failed to allocate tensors")
+        else:
+            assert reply == OK
+            assert_tensor(wire, "y0", np.full((1, rows - 2, columns - 2, 1), 18, np.float32))
+
+
+def test_a_model_that_cannot_be_allocated_is_refused(wire: Wire) -> None:
+    kernel = np.ones((200, 200, 2, 1), np.float32)
+    image = tf.TensorSpec([None, None, None, 2], tf.float32, name="x")
+    blob = models.convert(lambda x: tf.nn.conv2d(x, kernel, 1, "VALID"), image)
+    assert store(wire, blob) == Error("Failed to allocate tensors")
+
+
 def test_shapes_that_do_not_fit_each_other_and_then_ones_that_do(wire: Wire) -> None:
     assert store(wire, models.lite_multiply()) == OK
     x = np.ones(2, np.float32)
