@@ -28,8 +28,8 @@ CORES = len(os.sched_getaffinity(0))
 HEAVY = 250e-6  # seconds: a run that is worth several threads
 
 DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
-GUESSES = (1, 32, 128)
-"""For lengths that a model does not declare, as long as it has no inputs: small ones are too short for some."""
+GUESSES = (32, 128)
+"""For lengths that a model does not declare, where 1 is too short for it."""
 
 MOST_DIMS = 6
 """What the runtime's kernels of XNNPACK take. They do not look: more dims than these end the process."""
@@ -178,14 +178,16 @@ class Interpreter:
 
     def _allocate_declared(self, signatures: list[list[int]]) -> None:
         """Allocates for the declared shapes; lengths that are not declared are guessed until there are inputs."""
-        for guess in GUESSES:
-            shapes = [tuple(guessed(signature, guess)) for signature in signatures]
+        tried = [self._shapes]  # where such lengths are 1 as a rule
+        if any(-1 in signature[1:] for signature in signatures):
+            tried += [[guessed(signature, length) for signature in signatures] for length in GUESSES]
+        for shapes in tried:
             try:
                 self._allocate(shapes)
                 return
-            except BackendError as error:
-                if guess == GUESSES[-1] or not any(-1 in signature[1:] for signature in signatures):
-                    raise error
+            except BackendError:
+                if shapes is tried[-1]:
+                    raise
 
     def run(self, tensors: list[Any]) -> Outputs:
         """The outputs for these inputs; they are copies. Raises BackendError."""
@@ -252,9 +254,9 @@ class Interpreter:
             raise self._backend.error("Failed to allocate tensors", error) from error
 
 
-def guessed(signature: list[int], length: int) -> list[int]:
+def guessed(signature: list[int], length: int) -> tuple[int, ...]:
     """A shape with this length where the model does not declare one, but for its batch."""
-    return [known if known >= 0 else length if position > 0 else 1 for position, known in enumerate(signature)]
+    return tuple(known if known >= 0 else length if position > 0 else 1 for position, known in enumerate(signature))
 
 
 def may_become(shape: tuple[int, ...], declared_dims: int) -> bool:
