@@ -35,7 +35,7 @@ def items(x: Any) -> Any:
 
 @dataclass(frozen=True)
 class Touchy:
-    """An operation whose kernel ends the process: inputs that it takes, and changes to them of which each does that."""
+    """An operation whose kernel may end the process: inputs that it takes, and changes that it must not see."""
 
     run: Callable[..., Any]
     inputs: dict[str, Array]
@@ -57,7 +57,7 @@ TOUCHY = {
         ),
         {"s": int32(1, 4, 4, 2), "k": ones(3, 3, 2, 5), "x": ones(1, 2, 2, 5)},
         (
-            {"s": int32(-1, 4, 4, 2)},
+            {"s": int32(1, -1, 4, 2)},
             {"s": int32(1, 4, 4)},
             {"s": int32(*[2**31 - 1] * 4)},
             {"s": np.array(4, np.int32)},
@@ -102,11 +102,6 @@ TOUCHY = {
         lambda x: tf.quantization.fake_quant_with_min_max_vars_per_channel(x, tf.zeros(2), tf.ones(2)),
         {"x": ones(3, 2) / 3},
         ({"x": ones()},),
-    ),
-    "ragged range": Touchy(
-        lambda a, b: tf.raw_ops.RaggedRange(starts=a, limits=b, deltas=1)[1],
-        {"a": int32(1, 5), "b": int32(4, 7)},
-        ({"a": int32(-(2**31)), "b": int32(3)},),
     ),
     "item of a list": Touchy(
         lambda x, i: tf.raw_ops.TensorListGetItem(

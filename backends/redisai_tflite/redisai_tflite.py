@@ -166,7 +166,7 @@ class Interpreter:
         self.output_names = [detail["name"] for detail in outputs]
         self._inputs = [(detail["index"], np.dtype(detail["dtype"])) for detail in inputs]
         self._shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
-        self._declared_dims = [len(detail["shape"]) for detail in inputs]
+        self._declared_dims = [len(shape) for shape in self._shapes]
         self.declared_inputs = [(DTYPE_NAMES.get(np.dtype(d["dtype"])), d["shape_signature"].tolist()) for d in inputs]
         self._outputs = [detail["index"] for detail in outputs]
         self._unsupported = next(filter(None, (unsupported(np.dtype(d["dtype"]), "output") for d in outputs)), None)

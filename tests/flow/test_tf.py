@@ -184,6 +184,18 @@ def test_inputs_that_would_end_the_process(wire: Wire, operation: str, way: str)
     np.testing.assert_allclose(get(wire, "z"), touchy.run(*touchy.inputs.values()), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("sizes", [(-1, 4, 4, 2), (4, 4), (3, 4, 4, 2)])
+@pytest.mark.parametrize("way", ["graph", "function", "loop"])
+def test_a_transposed_convolution_need_not_be_told_its_batch(wire: Wire, way: str, sizes: tuple[int, ...]) -> None:
+    convolution = touchy_operations.TOUCHY["transposed convolution"]
+    blob = touchy_operations.model("transposed convolution", way)
+    assert store(wire, blob, list(convolution.inputs), ["z"]) == OK
+    inputs = convolution.inputs | {"s": np.array(sizes, np.int32), "x": np.ones((3, 2, 2, 5), np.float32)}
+    assert execute(wire, inputs, ["z"]) == OK
+    whole = inputs | {"s": np.array((3, 4, 4, 2), np.int32)}
+    np.testing.assert_allclose(get(wire, "z"), convolution.run(*whole.values()), rtol=1e-5)
+
+
 @pytest.mark.parametrize("missing", ["inputs", "attributes"])
 @pytest.mark.parametrize("operation", touchy_operations.TOUCHY)
 def test_nodes_that_are_not_whole(wire: Wire, operation: str, missing: str) -> None:
