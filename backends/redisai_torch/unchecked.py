@@ -34,6 +34,7 @@ def segment_reduce(
     if offsets is not None and offsets.numel() > 0:
         if not bool(((offsets >= 0) & (offsets <= x.size(axis))).all()) or bool((offsets.diff() < 0).any()):
             raise RuntimeError("segment_reduce: the offsets do not fit the data")
+    # Whoever calls itself unsafe is checked, too.
     return torch.segment_reduce(
         x, reduce, lengths=lengths, indices=indices, offsets=offsets, axis=axis, unsafe=False, initial=initial
     )
