@@ -95,7 +95,7 @@ TOUCHY = {
     "boxes": Touchy(
         boxes,
         {"boxes": np.array([[[[0, 0, 1, 1]], [[0, 0, 3, 3]]]], np.float32), "scores": ones(1, 2, 1)},
-        ({"boxes": ones(2)}, {"scores": ones(2)}),
+        ({"boxes": ones(2)}, {"scores": ones(2)}, {"boxes": ones(2), "scores": ones(2, 2)}),
     ),
     "lstm cell": Touchy(lstm_cell, {"x": ones(2, 3), "state": ones(2, 2)}, ({"x": ones(2, 2, 3)}, {"state": ones(2)})),
     "quantization": Touchy(
