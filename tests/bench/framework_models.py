@@ -1,18 +1,21 @@
-"""Models of every framework for the benchmark: ``python -m tests.bench.framework_models FRAMEWORK SIZE FILE``.
+"""Models of every framework for the benchmark: ``python -m tests.bench.framework_models BACKEND NETWORK FILE``.
 
-A dense network as in ``models.py``, made by its framework in a process of its own: the benchmark itself imports none.
-SIZE is ``tiny`` (30 to 16 to 2) or ``medium``, about 1 ms for one row.
+The networks of ``models.py``, made by each framework in a process of its own: the benchmark itself imports none.
+NETWORK is ``tiny`` (30 to 16 to 2), ``dense`` (one row through 13 MB of weights, which for TFLITE are 64) or
+``convolutional`` (a thumbnail).
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +25,21 @@ from . import models
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-MEDIUM_LAYERS = (256, *(1024,) * 4, 16)
+DENSE_LAYERS = (256, *(1024,) * 4, 16)
 # LiteRT runs a network of this shape many times as fast as the others.
-MEDIUM_LAYERS_OF_TFLITE = (256, *(1024,) * 16, 16)
+DENSE_LAYERS_OF_TFLITE = (256, *(1024,) * 16, 16)
 ROOT = Path(__file__).resolve().parents[2]
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class FrameworkModel:
-    """A model file of a backend; its input is FLOAT [1, width]."""
+    """A model file of a backend with one FLOAT input."""
 
     backend: str
     blob: bytes
-    width: int
+    input_shape: tuple[int, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,79 +47,119 @@ class FrameworkModel:
         return ("INPUTS", "1", "x", "OUTPUTS", "1", "y") if self.backend == "TF" else ()
 
 
-def layers_of(backend: str, size: str) -> tuple[int, ...]:
-    """The widths of the layers, input first."""
-    if size == "tiny":
-        return models.TINY_LAYERS
-    return MEDIUM_LAYERS_OF_TFLITE if backend == "TFLITE" else MEDIUM_LAYERS
-
-
-def make(backend: str, size: str) -> FrameworkModel:
+def make(backend: str, network: str) -> FrameworkModel:
     """The model, built in another process."""
     with tempfile.NamedTemporaryFile() as file:
-        command = [sys.executable, "-m", "tests.bench.framework_models", backend, size, file.name]
+        command = [sys.executable, "-m", "tests.bench.framework_models", backend, network, file.name]
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-        return FrameworkModel(backend, Path(file.name).read_bytes(), layers_of(backend, size)[0])
+        return FrameworkModel(backend, Path(file.name).read_bytes(), _input_shape(backend, network))
 
 
-def _weights(layers: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
+def _input_shape(backend: str, network: str) -> tuple[int, ...]:
+    if network != "convolutional":
+        return 1, _layers(backend, network)[0]
+    batch, channels, height, width = models.THUMBNAIL
+    return models.THUMBNAIL if backend in ("ONNX", "TORCH") else (batch, height, width, channels)
+
+
+def _layers(backend: str, network: str) -> tuple[int, ...]:
+    """The widths of the dense layers, input first."""
+    if network == "tiny":
+        return models.TINY_LAYERS
+    return DENSE_LAYERS_OF_TFLITE if backend == "TFLITE" else DENSE_LAYERS
+
+
+def _random(rng: np.random.Generator, *shape: int) -> Array:
+    """Weights whose last dimension is the width of the output; the others are those of its inputs."""
+    weights: Array = rng.standard_normal(shape, dtype=np.float32) * np.float32((2 / math.prod(shape[:-1])) ** 0.5)
+    return weights
+
+
+def _matrices(layers: Sequence[int]) -> list[Array]:
+    """Weights [width, next width] of each layer."""
     rng = np.random.default_rng(0)
-    return [
-        rng.standard_normal((width, following), dtype=np.float32) * np.float32((2 / width) ** 0.5)
-        for width, following in itertools.pairwise(layers)
-    ]
+    return [_random(rng, width, following) for width, following in itertools.pairwise(layers)]
 
 
-def _torch(layers: tuple[int, ...]) -> bytes:
+def _kernels() -> list[tuple[Array, int]]:
+    """Kernels [3, 3, channels, next channels] with their strides."""
+    rng = np.random.default_rng(0)
+    widths = [models.THUMBNAIL[1], *(width for width, _ in models.THUMBNAIL_CONVOLUTIONS)]
+    strides = [stride for _, stride in models.THUMBNAIL_CONVOLUTIONS]
+    kernels = [_random(rng, 3, 3, width, following) for width, following in itertools.pairwise(widths)]
+    return list(zip(kernels, strides, strict=True))
+
+
+def _classes() -> Array:
+    return _random(np.random.default_rng(1), models.THUMBNAIL_CONVOLUTIONS[-1][0], models.CLASSES)
+
+
+def _onnx(network: str) -> bytes:
+    if network == "convolutional":
+        return models.convolutional(models.THUMBNAIL, models.THUMBNAIL_CONVOLUTIONS).blob
+    return models.perceptron(_layers("ONNX", network)).blob
+
+
+def _torch(network: str) -> bytes:
     import io
 
     import torch
 
+    def dense(matrix: Array) -> Any:
+        layer = torch.nn.Linear(*matrix.shape)
+        layer.weight.data = torch.from_numpy(matrix.T.copy())
+        return layer
+
     modules: list[Any] = []
-    for weights in _weights(layers):
-        linear = torch.nn.Linear(*weights.shape)
-        linear.weight.data = torch.from_numpy(weights.T.copy())
-        modules += [linear, torch.nn.ReLU()]
+    if network == "convolutional":
+        for kernel, stride in _kernels():
+            layer = torch.nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, stride, padding=1)
+            layer.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+            modules += [layer, torch.nn.ReLU()]
+        modules += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), dense(_classes())]
+    else:
+        for matrix in _matrices(_layers("TORCH", network)):
+            modules += [dense(matrix), torch.nn.ReLU()]
+        modules.pop()
     buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(torch.nn.Sequential(*modules[:-1]).eval()), buffer)
+    torch.jit.save(torch.jit.script(torch.nn.Sequential(*modules).eval()), buffer)
     return buffer.getvalue()
 
 
-def _tf(layers: tuple[int, ...]) -> bytes:
+def _tf_network(backend: str, network: str, x: Any) -> Any:
+    import tensorflow as tf
+
+    if network == "convolutional":
+        for kernel, stride in _kernels():
+            x = tf.nn.relu(tf.nn.conv2d(x, kernel, stride, "SAME"))
+        return tf.matmul(tf.reduce_mean(x, (1, 2)), _classes(), name="y")
+    *matrices, last = _matrices(_layers(backend, network))
+    for matrix in matrices:
+        x = tf.nn.relu(tf.matmul(x, matrix))
+    return tf.matmul(x, last, name="y")
+
+
+def _tf(network: str) -> bytes:
     import tensorflow as tf
 
     with tf.Graph().as_default() as graph:
-        value = tf.compat.v1.placeholder(tf.float32, (None, layers[0]), name="x")
-        weights = _weights(layers)
-        for matrix in weights[:-1]:
-            value = tf.nn.relu(tf.matmul(value, tf.constant(matrix)))
-        tf.matmul(value, tf.constant(weights[-1]), name="y")
+        shape = (None, *_input_shape("TF", network)[1:])
+        _tf_network("TF", network, tf.compat.v1.placeholder(tf.float32, shape, name="x"))
     return bytes(graph.as_graph_def().SerializeToString())
 
 
-def _tflite(layers: tuple[int, ...]) -> bytes:
+def _tflite(network: str) -> bytes:
     import tensorflow as tf
 
-    weights = _weights(layers)
-
-    @tf.function(input_signature=[tf.TensorSpec((1, layers[0]), tf.float32)])  # type: ignore[untyped-decorator]
-    def network(x: Any) -> Any:
-        for matrix in weights[:-1]:
-            x = tf.nn.relu(tf.matmul(x, matrix))
-        return tf.matmul(x, weights[-1])
-
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
+    signature = [tf.TensorSpec(_input_shape("TFLITE", network), tf.float32)]
+    function = tf.function(partial(_tf_network, "TFLITE", network), input_signature=signature)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
     return bytes(converter.convert())
 
 
-BUILDERS: dict[str, Callable[[tuple[int, ...]], bytes]] = {
-    "ONNX": lambda layers: models.perceptron(layers).blob,
-    "TORCH": _torch,
-    "TF": _tf,
-    "TFLITE": _tflite,
-}
+BUILDERS: dict[str, Callable[[str], bytes]] = {"ONNX": _onnx, "TORCH": _torch, "TF": _tf, "TFLITE": _tflite}
 
 
 if __name__ == "__main__":
-    framework, size_name, path = sys.argv[1:]
-    Path(path).write_bytes(BUILDERS[framework](layers_of(framework, size_name)))
+    backend_name, network_name, path = sys.argv[1:]
+    Path(path).write_bytes(BUILDERS[backend_name](network_name))

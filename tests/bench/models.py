@@ -17,8 +17,12 @@ IR_VERSION = 8
 TINY_LAYERS = (30, 16, 2)
 # About 0.2 ms for one row and 1.4 ms for 32: the time goes into reading 16 MB of weights, which a batch does once.
 MEDIUM_LAYERS = (64, *(96,) * 250, 16)
-# (output channels, stride) of 3x3 convolutions on 1x3x224x224, together about 9 ms on one core.
-CONVOLUTIONS = ((32, 2), (64, 1), (96, 2), (128, 1), (128, 2), (256, 2))
+# Images [1, 3, height, width], and (output channels, stride) of the 3x3 convolutions on them.
+PHOTO = (1, 3, 224, 224)
+PHOTO_CONVOLUTIONS = ((32, 2), (64, 1), (96, 2), (128, 1), (128, 2), (256, 2))  # about 9 ms on one core
+THUMBNAIL = (1, 3, 64, 64)
+THUMBNAIL_CONVOLUTIONS = ((64, 2), (128, 2), (128, 1), (128, 1), (128, 1), (128, 1), (256, 2))  # about 1 ms
+CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -74,24 +78,25 @@ def medium() -> BenchModel:
     return perceptron(MEDIUM_LAYERS)
 
 
-def convolutional() -> BenchModel:
-    """About 9 ms on one core; its input 1x3x224x224 has 602,112 bytes."""
+def convolutional(
+    shape: Sequence[int] = PHOTO, convolutions: Sequence[tuple[int, int]] = PHOTO_CONVOLUTIONS
+) -> BenchModel:
+    """3x3 convolutions with ReLU on an image, their average, and ten classes. A photo has 602,112 bytes."""
     rng = np.random.default_rng(0)
-    nodes, weights, current, channels = [], [], "x", 3
-    for index, (width, stride) in enumerate(CONVOLUTIONS):
+    nodes, weights, current, channels = [], [], "x", shape[1]
+    for index, (width, stride) in enumerate(convolutions):
         weights.append(_weights(rng, f"kernel{index}", (width, channels, 3, 3), channels * 9))
         geometry: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [stride, stride], "pads": [1, 1, 1, 1]}
         nodes.append(helper.make_node("Conv", [current, f"kernel{index}"], [f"conv{index}"], **geometry))
         nodes.append(helper.make_node("Relu", [f"conv{index}"], [f"active{index}"]))
         current, channels = f"active{index}", width
-    weights.append(_weights(rng, "classes", (channels, 10), channels))
+    weights.append(_weights(rng, "classes", (channels, CLASSES), channels))
     nodes.append(helper.make_node("GlobalAveragePool", [current], ["pooled"]))
     nodes.append(helper.make_node("Flatten", ["pooled"], ["features"]))
     nodes.append(helper.make_node("MatMul", ["features", "classes"], ["y"]))
-    shape = (1, 3, 224, 224)
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 10))]
-    return BenchModel(_serialize(nodes, weights, inputs, outputs), shape)
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, CLASSES))]
+    return BenchModel(_serialize(nodes, weights, inputs, outputs), tuple(shape))
 
 
 def megabytes_16() -> BenchModel:

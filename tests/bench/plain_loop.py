@@ -1,12 +1,14 @@
 """What the machine gives without a server: ``python -m tests.bench.plain_loop BACKEND FILE SHAPE MODE SECONDS``.
 
-MODE ``default`` runs the model with the framework's default options from one thread; ``threads`` runs one thread per
-core, each on one core with a session of its own. Prints runs per second.
+MODE ``default`` runs the model from one thread, on all cores; ``threads`` runs one thread per core, each on one core
+with a session of its own; ``pauses`` is the former with PAUSE seconds between two runs, which do not count. Prints runs
+per second.
 """
 
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 MODES = ("default", "threads")
+PAUSE = 0.01
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Array], object]
@@ -86,6 +89,8 @@ LOADERS: dict[str, Callable[[str, bool], Run]] = {"ONNX": _onnx, "TORCH": _torch
 def runs_per_second(backend: str, path: str, shape: tuple[int, ...], mode: str, seconds: float) -> float:
     """Runs the model with a random input until the time is over."""
     one_core = mode == "threads"
+    if mode == "pauses":
+        return _between_pauses(LOADERS[backend](path, one_core), shape, seconds)
     workers = len(os.sched_getaffinity(0)) if one_core else 1
     runs = [LOADERS[backend](path, one_core) for _ in range(workers)]
     x = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
@@ -113,6 +118,19 @@ def runs_per_second(backend: str, path: str, shape: tuple[int, ...], mode: str, 
     for thread in threads:
         thread.join()
     return sum(counts) / seconds
+
+
+def _between_pauses(run: Run, shape: tuple[int, ...], seconds: float) -> float:
+    """Of the median run."""
+    x = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+    spent: list[float] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline or not spent:
+        time.sleep(PAUSE)
+        start = time.perf_counter()
+        run(x)
+        spent.append(time.perf_counter() - start)
+    return 1 / statistics.median(spent)
 
 
 def measure(backend: str, blob: bytes, shape: tuple[int, ...], mode: str, seconds: float) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -14,6 +17,8 @@ from .servers import Server
 
 CLIENTS = (1, 8, 50)
 BACKENDS = ("ONNX", "TORCH", "TF", "TFLITE")
+# About 1 ms: the first as long as a row takes to go through its weights, the second as long as it takes to compute.
+LONGER_NETWORKS = {"dense": "one row through 13 MB of weights", "convolutional": "convolutions of about 1 ms"}
 BATCH_SIZE = 32
 # Of the GET rate, at 50 clients.
 TINY_GOALS: dict[str, Goal] = {"TORCH": at_least(0.65), "TF": at_least(0.45)}
@@ -23,8 +28,9 @@ SCRIPT = "def add(a, b):\n    return a + b\n"
 
 def run(plan: Plan) -> None:
     for backend in BACKENDS:
-        with Server() as server:
-            _medium_model(plan, server, backend)
+        for network in LONGER_NETWORKS:
+            with Server() as server:
+                _longer_model(plan, server, backend, network)
         with Server() as server:
             _tiny_model(plan, server, backend)
     with Server() as server:
@@ -34,7 +40,7 @@ def run(plan: Plan) -> None:
 def store(server: Server, key: str, model: FrameworkModel, *options: str) -> Command:
     """Stores a model and an input for it; the command that executes it, after some runs."""
     server("AI.MODELSTORE", key, model.backend, "CPU", *options, *model.names, "BLOB", model.blob)
-    server("AI.TENSORSET", f"{key}:in", "FLOAT", 1, model.width, "BLOB", b"\x3f" * 4 * model.width)
+    server("AI.TENSORSET", f"{key}:in", "FLOAT", *model.input_shape, "BLOB", b"\x3f" * 4 * math.prod(model.input_shape))
     return warm(
         server, Command(key, ("AI.MODELEXECUTE", key, "INPUTS", "1", f"{key}:in", "OUTPUTS", "1", f"{key}:out"))
     )
@@ -54,23 +60,42 @@ def _rate(plan: Plan, server: Server, command: Command, clients: int) -> float:
     return _load(plan, server, command, clients).rate
 
 
-def _medium_model(plan: Plan, server: Server, backend: str) -> None:
-    model = framework_models.make(backend, "medium")
+def _between_pauses(server: Server, command: Command, seconds: float) -> float:
+    """Requests a second of the median one, of a client that pauses before each."""
+    spent: list[float] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline or not spent:
+        time.sleep(plain_loop.PAUSE)
+        start = time.perf_counter()
+        server(*command.words)
+        spent.append(time.perf_counter() - start)
+    return 1 / statistics.median(spent)
+
+
+def _longer_model(plan: Plan, server: Server, backend: str, network: str) -> None:
+    model = framework_models.make(backend, network)
     execute = store(server, "model", model)
     measurements: dict[str, Callable[[], float]] = {}
     for clients in CLIENTS:
         measurements[f"{clients} clients"] = partial(_rate, plan, server, execute, clients)
     for mode in plain_loop.MODES:
-        shape = (1, model.width)
-        measurements[mode] = partial(plain_loop.measure, backend, model.blob, shape, mode, plan.seconds)
+        measurements[mode] = partial(plain_loop.measure, backend, model.blob, model.input_shape, mode, plan.seconds)
+    measurements["pauses"] = partial(_between_pauses, server, execute, plan.seconds)
+    measurements["loop with pauses"] = partial(
+        plain_loop.measure, backend, model.blob, model.input_shape, "pauses", plan.seconds
+    )
     results = plan.alternate(measurements)
-    group = f"{backend}: dense network of about 1 ms"
+    group = f"{backend}: {LONGER_NETWORKS[network]}"
     for clients in CLIENTS:
         plan.report.median(group, f"{clients} clients", results[f"{clients} clients"], "req/s")
     for mode in plain_loop.MODES:
         plan.report.median(group, f"plain loop, {mode}", results[mode], "run/s")
     overhead = [1e6 / ours - 1e6 / loop for ours, loop in zip(results["1 clients"], results["default"], strict=True)]
     plan.report.median(group, "1 client: more than a run of the loop", overhead, "us", at_most(60))
+    pausing = [
+        1e6 / ours - 1e6 / loop for ours, loop in zip(results["pauses"], results["loop with pauses"], strict=True)
+    ]
+    plan.report.median(group, "1 client every 10 ms: more than a run of such a loop", pausing, "us")
     best = [max(pair) for pair in zip(results["default"], results["threads"], strict=True)]
     plan.report.median(group, "50 clients / best loop", ratios(results["50 clients"], best), "x", at_least(0.9))
 

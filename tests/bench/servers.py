@@ -13,6 +13,8 @@ from types import TracebackType
 
 from redisai_py import locate
 
+LARGE = 1 << 16  # bytes of a word that is sent without a copy
+
 Reply = bytes | int | list["Reply"] | None
 
 
@@ -34,12 +36,18 @@ class Connection:
         return self.receive()
 
     def send(self, *words: str | int | bytes) -> None:
-        self.socket.sendall(b"*%d\r\n" % len(words))
+        small = [b"*%d\r\n" % len(words)]  # what was not sent yet
         for word in words:
             data = word if isinstance(word, bytes) else str(word).encode()
-            self.socket.sendall(b"$%d\r\n" % len(data))
-            self.socket.sendall(data)
-            self.socket.sendall(b"\r\n")
+            small.append(b"$%d\r\n" % len(data))
+            if len(data) > LARGE:
+                self.socket.sendall(b"".join(small))
+                self.socket.sendall(data)
+                small = []
+            else:
+                small.append(data)
+            small.append(b"\r\n")
+        self.socket.sendall(b"".join(small))
 
     def receive(self) -> Reply:
         line = self.reader.readline()
