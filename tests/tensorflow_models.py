@@ -98,6 +98,19 @@ def weighted(megabytes: int) -> bytes:
     return graph(lambda: tf.matmul(input_of("x"), tf.constant(weights), name="y"))
 
 
+def multiply_by_matrices(x: Any, size: int, count: int) -> Any:
+    """Rows of ``size`` numbers, multiplied with ``count`` matrices; the last product is called y."""
+    for index in range(count):
+        x = tf.matmul(x, np.eye(size, dtype=np.float32), name="y" if index == count - 1 else None)
+    return x
+
+
+@functools.cache
+def matrix_chain(size: int, count: int) -> bytes:
+    """[rows, size] to the same; 2 * size^2 operations a row for each matrix."""
+    return graph(lambda: multiply_by_matrices(v1.placeholder(tf.float32, (None, size), name="x"), size, count))
+
+
 @functools.cache
 def batch_size() -> bytes:
     """rows[n, 1] = n for every row of x[n, k], and the scalar total = sum of x."""
@@ -462,6 +475,12 @@ def lite_linear() -> bytes:
 @functools.cache
 def lite_double_of_8_dims() -> bytes:
     return convert(lambda x: x + x, tf.TensorSpec([None] + [1] * 7, tf.float32, name="x"))
+
+
+@functools.cache
+def lite_matrix_chain(rows: int, size: int, count: int) -> bytes:
+    """[rows, size] to the same, like matrix_chain."""
+    return convert(lambda x: multiply_by_matrices(x, size, count), tf.TensorSpec((rows, size), tf.float32, "x"))
 
 
 @functools.cache

@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from redisai_py.backend import BFLOAT16, BackendError, Options, Outputs, Run, Source, as_array, parse_device
+from redisai_py.cores import CORES, Pool
 from redisai_py.worker import onnx_runner, runs
 
 from . import protobuf
@@ -26,8 +27,7 @@ from .memory import Memory, restate
 from .predictable import is_predictable
 
 LIBRARY_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-CORES = len(os.sched_getaffinity(0))
-HEAVY = 250e-6  # seconds: a run that is worth several threads
+HEAVY = 150e-6  # seconds: a run that is worth several threads
 HEAVY_RUNS = 5  # so many of them in a row make a model heavy
 SMALL = 64 << 20  # bytes: two sessions of such a model do not hurt
 NO_GRAPH = "No graph was found in the protobuf."
@@ -45,7 +45,7 @@ ENTRIES = {
 }
 """Configuration of every session, in onnxruntime's words."""
 
-AWAKE_ENTRIES = ENTRIES | {"session.force_spinning_stop": "0", "session.intra_op.spin_duration_us": "300"}
+AWAKE_ENTRIES = ENTRIES | {"session.force_spinning_stop": "0", "session.intra_op.spin_duration_us": "50"}
 """Of one for runs that are alone: its threads are still awake when such a client's next request comes.
 
 Waking a core from idle takes longer than all else.
@@ -134,6 +134,7 @@ class Session(ABC):
         threads = backend.options.intra_op_parallelism
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
         self._narrow = self._wide = self.create(blob, threads or 1, ENTRIES)
+        self._pool = Pool()  # of the wide inference
 
     @abstractmethod
     def create(self, blob: bytes, threads: int, entries: dict[str, str]) -> Any:
@@ -142,11 +143,15 @@ class Session(ABC):
     def retune(self, blob: bytes) -> None:
         """Creates the wide inference. Runs go on meanwhile, and hold on to the inference that they use."""
         if len(blob) > SMALL:
-            self._narrow = self._wide = self.create(blob, CORES, ENTRIES)
+            with self._pool.adopt():
+                wide = self.create(blob, CORES, ENTRIES)
+            self._narrow = self._wide = wide
             return
         self._memory.reserve(len(blob))
         try:
-            self._wide = self.create(blob, CORES, AWAKE_ENTRIES if KNOWS_DURATION else ENTRIES)
+            with self._pool.adopt():
+                wide = self.create(blob, CORES, AWAKE_ENTRIES if KNOWS_DURATION else ENTRIES)
+            self._wide = wide
         except Exception:
             self._memory.release(len(blob))
             raise
@@ -158,7 +163,10 @@ class Session(ABC):
     def _choose(self, run: Run) -> Any:
         """The inference for a run. Several in the wide one share its threads."""
         run.wide = self._wide is not self._narrow and (run.alone or run.has_room)
-        return self._wide if run.wide else self._narrow
+        inference = self._wide if run.wide else self._narrow
+        if inference is self._wide:
+            self._pool.arrange(run.alone)
+        return inference
 
     def _note(self, started: float, runs: int, run: Run) -> None:
         """Counts runs that are over, and asks for ``retune`` after HEAVY_RUNS heavy ones in a row.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from threading import Event
 from typing import Any
 
@@ -23,6 +24,7 @@ from redisai_py.backend import (
     no_such_gpu,
     parse_device,
 )
+from redisai_py.cores import Pool
 
 from .programs import Program, program_of
 
@@ -38,6 +40,7 @@ class Backend:
     def __init__(self, options: Options) -> None:
         self.version = tf.__version__
         self.options = options
+        self.threads = Pool()  # that operations are divided among; all sessions have the same
 
     def load(self, source: Source) -> Session:
         return Session(self, source)
@@ -131,7 +134,8 @@ class Session:
             try:
                 config = self._backend.config(device)
                 program.place(device)
-                return Engine(program, self.inputs, self.outputs, config, self._backend.pool())
+                with nullcontext() if self._backend.threads else self._backend.threads.adopt():
+                    return Engine(program, self.inputs, self.outputs, config, self._backend.pool())
             except BaseException:
                 program.close()
                 raise
@@ -141,6 +145,7 @@ class Session:
         run.state[Control] = control
         call, convert = control.take(self._engine), self._as_input
         run.terminate = control
+        self._backend.threads.arrange(run.alone)
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:

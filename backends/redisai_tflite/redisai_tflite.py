@@ -6,7 +6,7 @@ interpreter. Whichever is there, in this order, is used.
 
 from __future__ import annotations
 
-import os
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
@@ -17,6 +17,7 @@ import numpy as np
 
 from redisai_py.backend import DTYPES as DTYPE_NAMES
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
+from redisai_py.cores import CORES, Pool
 
 RUNTIMES = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
@@ -24,8 +25,7 @@ RUNTIMES = (
     ("tensorflow.lite.python.interpreter", "tensorflow"),
 )
 
-CORES = len(os.sched_getaffinity(0))
-HEAVY = 250e-6  # seconds: a run that is worth several threads
+HEAVY = 150e-6  # seconds: a run that is worth several threads
 
 DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
 GUESSES = (32, 128)
@@ -117,14 +117,16 @@ class Session:
                 return self._execute(requests, narrow)
         run.wide = run.alone and self._backend.threads == 0 and self._seconds > HEAVY
         if run.wide:
-            return self._execute(requests, CORES)
+            return self._execute(requests, CORES, wide=True)
         started = monotonic()
         results = self._execute(requests, narrow)
         self._seconds = (monotonic() - started) / len(requests)
         return results
 
-    def _execute(self, requests: list[list[Any]], threads: int) -> list[Outputs | Exception]:
+    def _execute(self, requests: list[list[Any]], threads: int, wide: bool = False) -> list[Outputs | Exception]:
         interpreter = self._take(threads)
+        if wide:
+            interpreter.pool.spread()
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:
@@ -174,7 +176,9 @@ class Interpreter:
         self._output_details = public.get_output_details
         self._native = public._interpreter
         self.broken = False
-        self._allocate_declared([detail["shape_signature"].tolist() for detail in inputs])
+        self.pool = Pool()
+        with self.pool.adopt() if threads > 1 else nullcontext():
+            self._allocate_declared([detail["shape_signature"].tolist() for detail in inputs])
 
     def _allocate_declared(self, signatures: list[list[int]]) -> None:
         """Allocates for the declared shapes; lengths that are not declared are guessed until there are inputs."""

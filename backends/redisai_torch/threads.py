@@ -16,19 +16,21 @@ So the first runs of a model come one after the other.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, TypeVar
 
 import torch
 
+from redisai_py import cores
 from redisai_py.backend import Run
+from redisai_py.cores import CORES
 
-CORES = len(os.sched_getaffinity(0))
-HEAVY = 250e-6  # seconds that a run takes on one core, to be worth several
+HEAVY = 150e-6  # seconds that a run takes on one core, to be worth several
 TRIES = 3  # runs in a row on several cores that were slower than on one, and end that
 REST = 100  # runs on one core before several are tried again
+
+ENOUGH_FOR_ALL = CORES << 16  # elements, twice as many as PyTorch gives each thread at least
 
 T = TypeVar("T")
 
@@ -68,6 +70,7 @@ class Pool:
     def __init__(self) -> None:
         self._owner: Thread | None = None
         self._lock = Lock()
+        self._threads = cores.Pool()
 
     def belongs_to(self, thread: Thread) -> bool:
         if self._owner is None:
@@ -79,6 +82,10 @@ class Pool:
         """The result of ``work()``, on the owner's thread, with all cores."""
         torch.set_num_threads(CORES)
         try:
+            if not self._threads:
+                with self._threads.adopt():
+                    torch.zeros(ENOUGH_FOR_ALL).add_(1)  # OpenMP starts them when there is work to share
+            self._threads.spread()
             return work()
         finally:
             torch.set_num_threads(1)

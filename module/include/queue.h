@@ -30,6 +30,8 @@ void rai_queue_look(rai_queue *queue);
  * is attentive, the next push (or more_work) wakes or starts another one. */
 void rai_queue_occupied(rai_queue *queue, int more_work);
 void rai_queue_attentive(rai_queue *queue);
+/* The same as rai_queue_occupied, from elsewhere, for a worker whose run was expected to be short. */
+void rai_queue_stuck(rai_queue *queue, int more_work);
 /* Worker: from now on this thread, when it is asleep, is woken before the others of its queue. */
 void rai_queue_prefer_this_worker(rai_queue *queue);
 /* Worker: a run begins, with these requests; runs is how often the session is called. */

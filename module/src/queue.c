@@ -99,6 +99,7 @@ static rai_sleeper *call_somebody(rai_queue *queue) {
     if (queue->sleepers) {
         rai_sleeper *next = next_to_wake(queue);
         next->woken = 1;
+        rai_placement_choose(next);
         __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED); /* it is, as soon as it runs */
         return next;
     }
@@ -236,6 +237,7 @@ static rai_sleeper *own_sleeper(void) {
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_cond_init(&own.woken_up, &monotonic);
         pthread_condattr_destroy(&monotonic);
+        own.thread = pthread_self();
         ready = 1;
     }
     return &own;
@@ -257,6 +259,7 @@ static int sleep_until(rai_queue *queue, int64_t deadline_us) {
             error = pthread_cond_timedwait(&own->woken_up, &queue->lock, &until);
         }
     }
+    rai_placement_release(own);
     if (own->woken) return 1;
     rai_sleeper **place = &queue->sleepers;
     while (*place != own) place = &(*place)->next;
@@ -313,11 +316,16 @@ int64_t rai_queue_take_waiting(rai_queue *queue, rai_job **jobs, int64_t room, i
     return taken;
 }
 
-void rai_queue_occupied(rai_queue *queue, int more_work) {
+void rai_queue_stuck(rai_queue *queue, int more_work) {
     pthread_mutex_lock(&queue->lock);
     __atomic_sub_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
     if (more_work) queue->look = 1;
     rai_queue_unlock(queue, more_work || has_jobs(queue) || queue->cancelled_count);
+}
+
+void rai_queue_occupied(rai_queue *queue, int more_work) {
+    rai_placement_begin_run();
+    rai_queue_stuck(queue, more_work);
 }
 
 void rai_queue_look(rai_queue *queue) {
@@ -327,6 +335,7 @@ void rai_queue_look(rai_queue *queue) {
 }
 
 void rai_queue_attentive(rai_queue *queue) {
+    rai_placement_end_run();
     pthread_mutex_lock(&queue->lock);
     __atomic_add_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&queue->lock);

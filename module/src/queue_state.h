@@ -1,6 +1,8 @@
 /* What a queue is made of, for the files that serve it: queue.c, queue_load.c and callbacks.c. */
 #ifndef RAI_QUEUE_STATE_H
 #define RAI_QUEUE_STATE_H
+#include <sched.h>
+
 #include "internal.h"
 
 enum { RAI_MAX_WORKERS = 64 };
@@ -15,6 +17,9 @@ typedef struct rai_sleeper {
     pthread_cond_t woken_up;
     int woken;
     struct rai_sleeper *next;
+    pthread_t thread;
+    cpu_set_t cores; /* those it may use; while it is bound to fewer, for waking up */
+    int is_bound;
 } rai_sleeper;
 
 struct rai_queue {
@@ -44,6 +49,13 @@ struct rai_queue {
 
 /* Gives the lock up; if the queue needs attention, somebody is, or will be, attentive. */
 void rai_queue_unlock(rai_queue *queue, int needs_attention);
+
+/* placement.c: around a long run of this worker. */
+void rai_placement_begin_run(void);
+void rai_placement_end_run(void);
+/* Before a sleeper is woken, and when it is awake. Both are called with the lock held. */
+void rai_placement_choose(rai_sleeper *sleeper);
+void rai_placement_release(rai_sleeper *own);
 
 /* callbacks.c: this thread is a worker of the queue. */
 void rai_callbacks_serve(rai_queue *queue);

@@ -6,21 +6,19 @@ never held while something runs or waits.
 
 from __future__ import annotations
 
-import os
 import threading
 from math import inf
 from time import monotonic
 from typing import Any
 
 from redisai_py.backend import BackendError, Run
+from redisai_py.cores import CORES
 
 from . import native, watchdog
 from .batching import execute_merged
 from .scheduler import Batch, Scheduler
 
 Request = Any  # request.Request: compiled, so mypy does not see it
-
-CORES = len(os.sched_getaffinity(0))
 
 
 class Device:
@@ -145,7 +143,7 @@ class Device:
         """Called by the watchdog for a run that was expected to be short: others must not wait for it."""
         with self.lock:
             self.scheduler.overdue(run.batch, seconds)
-        native.begin_long_run(self.queue, True)
+        native.replace_stuck_worker(self.queue)
 
 
 def execute(batch: Batch[Request], run: Run) -> list[Any] | None:

@@ -32,6 +32,7 @@ from cython.cimports.core import (
     rai_queue_occupied,
     rai_queue_prefer_this_worker,
     rai_queue_push,
+    rai_queue_stuck,
     rai_queue_take,
     rai_queue_take_waiting,
     rai_statistics_add,
@@ -208,6 +209,11 @@ def look(queue: uintptr_t) -> None:
 def begin_long_run(queue: uintptr_t, more_work: cython.bint) -> None:
     """Tells the queue that this worker will be away: another one is woken or started if need be."""
     rai_queue_occupied(cython.cast(cython.pointer(rai_queue), queue), more_work)
+
+
+def replace_stuck_worker(queue: uintptr_t) -> None:
+    """Called by another thread for a worker whose run was expected to be short and is not."""
+    rai_queue_stuck(cython.cast(cython.pointer(rai_queue), queue), True)
 
 
 def end_long_run(queue: uintptr_t) -> None:

@@ -1,0 +1,116 @@
+"""On which cores workers and the threads of frameworks are: what the kernel says of the server's threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import models
+from harness import OK, Server, Wire, put, wait_until
+
+CORES = os.sched_getaffinity(0)
+EXECUTE = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y")
+SIZE = 800
+"""Of the square matrices that 8 rows are multiplied with, one after the other."""
+
+pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="needs two cores")
+
+
+def store(wire: Wire, backend: str) -> None:
+    """A model whose runs take longer than those for which one core would do, and its input."""
+    names: tuple[str | int, ...] = ()
+    if backend == "ONNX":
+        blob = models.matrix_chain(SIZE, 8)
+    elif backend == "TORCH":
+        torch_models = import_module("torch_models")
+        blob = torch_models.saved(torch_models.MatrixChain(SIZE))
+    elif backend == "TF":
+        blob = import_module("tensorflow_models").matrix_chain(SIZE, 8)
+        names = ("INPUTS", 1, "x", "OUTPUTS", 1, "y")
+    else:
+        blob = import_module("tensorflow_models").lite_matrix_chain(8, SIZE, 8)
+    assert wire("AI.MODELSTORE", "m", backend, "CPU", *names, "BLOB", blob) == OK
+    put(wire, "x", np.ones((8, SIZE), np.float32))
+
+
+def cores_of(server: Server, name: str) -> list[set[int]]:
+    """The cores that each thread whose name ends so may use."""
+    found: list[set[int]] = []
+    for entry in Path(f"/proc/{server.pid}/task").iterdir():
+        if (entry / "comm").read_text().strip().endswith(name):
+            found.append(os.sched_getaffinity(int(entry.name)))
+    return found
+
+
+def execute_at_once(server: Server, clients: int, times: int) -> None:
+    def execute() -> None:
+        with server.wire() as connection:
+            replies.extend(connection(*EXECUTE) for _ in range(times))
+
+    replies: list[Any] = []
+    threads = [threading.Thread(target=execute) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert replies == [OK] * clients * times
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    """One that has no threads yet."""
+    return make_server()
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
+    with server.wire() as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("backend", "framework"),
+    [("ONNX", "onnxruntime"), ("TORCH", "torch"), ("TF", "tensorflow"), ("TFLITE", "tensorflow")],
+)
+def test_threads_that_share_a_run_have_cores_of_their_own(
+    server: Server, wire: Wire, backend: str, framework: str
+) -> None:
+    pytest.importorskip(framework)
+    store(wire, backend)
+
+    def are_apart() -> bool:
+        assert [wire(*EXECUTE) for _ in range(20)] == [OK] * 20
+        bound = cores_of(server, "-pool")
+        return bool(bound) and all(len(cores) == 1 for cores in bound)
+
+    wait_until(are_apart)
+    together = set().union(*cores_of(server, "-pool"))
+    assert len(together) == min(len(cores_of(server, "-pool")), len(CORES))
+
+
+def test_threads_that_all_runs_share_are_let_go_when_several_run(server: Server, wire: Wire) -> None:
+    pytest.importorskip("tensorflow")
+    store(wire, "TF")
+    assert [wire(*EXECUTE) for _ in range(50)] == [OK] * 50
+    assert all(len(cores) == 1 for cores in cores_of(server, "-pool"))
+    crowd = threading.Thread(target=execute_at_once, args=(server, 4, 200))
+    crowd.start()
+    wait_until(lambda: all(cores == CORES for cores in cores_of(server, "-pool")))
+    assert crowd.is_alive()
+    crowd.join()
+
+
+def test_workers_are_bound_to_no_core_for_long(server: Server, wire: Wire) -> None:
+    store(wire, "ONNX")
+    for _ in range(5):
+        execute_at_once(server, 4, 10)
+    workers = cores_of(server, "ai-CPU")
+    assert len(workers) >= 2
+    assert workers == [CORES] * len(workers)
