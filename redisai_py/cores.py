@@ -68,8 +68,10 @@ class Pool:
 
     def spread(self) -> None:
         """Before a run of the calling thread; costs 0.3 us where it and the pool are apart already."""
+        if not self._bound:
+            return
         core = current_core()
-        if core == self._left or not self._bound:
+        if core == self._left:
             return
         others = [other for other in AVAILABLE if other != core or len(self._bound) >= CORES]
         if core not in AVAILABLE or not others:

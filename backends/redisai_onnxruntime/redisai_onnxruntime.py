@@ -6,7 +6,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -133,8 +133,9 @@ class Session(ABC):
         self._lock = Lock()
         threads = backend.options.intra_op_parallelism
         self._heavy_runs_to_go = HEAVY_RUNS if threads == 0 and CORES > 1 else 0
-        self._narrow = self._wide = self.create(blob, threads or 1, ENTRIES)
-        self._pool = Pool()  # of the wide inference
+        self._pool = Pool()  # the threads of the wide inference, besides a worker's
+        with self._pool.adopt() if threads > 1 else nullcontext():
+            self._narrow = self._wide = self.create(blob, threads or 1, ENTRIES)
 
     @abstractmethod
     def create(self, blob: bytes, threads: int, entries: dict[str, str]) -> Any:

@@ -114,19 +114,19 @@ class Session:
         narrow = self._backend.threads or 1
         if self._lock is not None:
             with self._lock:
-                return self._execute(requests, narrow)
+                return self._execute(requests, narrow, run)
         run.wide = run.alone and self._backend.threads == 0 and self._seconds > HEAVY
         if run.wide:
-            return self._execute(requests, CORES, wide=True)
+            return self._execute(requests, CORES, run)
         started = monotonic()
-        results = self._execute(requests, narrow)
+        results = self._execute(requests, narrow, run)
         self._seconds = (monotonic() - started) / len(requests)
         return results
 
-    def _execute(self, requests: list[list[Any]], threads: int, wide: bool = False) -> list[Outputs | Exception]:
+    def _execute(self, requests: list[list[Any]], threads: int, run: Run) -> list[Outputs | Exception]:
         interpreter = self._take(threads)
-        if wide:
-            interpreter.pool.spread()
+        if threads > 1:
+            interpreter.pool.arrange(run.alone)
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:

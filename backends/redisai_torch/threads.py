@@ -30,7 +30,7 @@ HEAVY = 150e-6  # seconds that a run takes on one core, to be worth several
 TRIES = 3  # runs in a row on several cores that were slower than on one, and end that
 REST = 100  # runs on one core before several are tried again
 
-ENOUGH_FOR_ALL = CORES << 16  # elements, twice as many as PyTorch gives each thread at least
+ENOUGH_FOR_ONE = 1 << 16  # elements, twice as many as PyTorch gives each thread at least
 
 T = TypeVar("T")
 
@@ -42,6 +42,7 @@ class Thread:
         torch.set_grad_enabled(False)
         torch.get_num_threads()  # the first call takes over what another thread has set last
         torch.set_num_threads(intra_op or 1)
+        self.pool = openmp_pool() if intra_op > 1 else cores.Pool()
         self.inference_mode = torch.inference_mode()
         self._streams: dict[torch.device, Any] = {}
 
@@ -64,6 +65,14 @@ def thread_of(run: Run, intra_op: int) -> Thread:
     return thread
 
 
+def openmp_pool() -> cores.Pool:
+    """The threads that OpenMP has, from now on, for what the calling thread runs."""
+    pool = cores.Pool()
+    with pool.adopt():
+        torch.zeros(torch.get_num_threads() * ENOUGH_FOR_ONE).add_(1)  # it starts them when there is work to share
+    return pool
+
+
 class Pool:
     """The pool of all cores, which belongs to the worker that first asked for it."""
 
@@ -83,8 +92,7 @@ class Pool:
         torch.set_num_threads(CORES)
         try:
             if not self._threads:
-                with self._threads.adopt():
-                    torch.zeros(ENOUGH_FOR_ALL).add_(1)  # OpenMP starts them when there is work to share
+                self._threads = openmp_pool()
             self._threads.spread()
             return work()
         finally:

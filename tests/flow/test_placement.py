@@ -75,14 +75,17 @@ def wire(server: Server) -> Iterator[Wire]:
         yield connection
 
 
+@pytest.mark.parametrize("arguments", [(), ("INTRA_OP_PARALLELISM", len(CORES))])
 @pytest.mark.parametrize(
     ("backend", "framework"),
     [("ONNX", "onnxruntime"), ("TORCH", "torch"), ("TF", "tensorflow"), ("TFLITE", "tensorflow")],
 )
 def test_threads_that_share_a_run_have_cores_of_their_own(
-    server: Server, wire: Wire, backend: str, framework: str
+    make_server: Callable[..., Server], backend: str, framework: str, arguments: tuple[str | int, ...]
 ) -> None:
     pytest.importorskip(framework)
+    server = make_server(*arguments)
+    wire = server.wire()
     store(wire, backend)
 
     def are_apart() -> bool:
@@ -91,6 +94,7 @@ def test_threads_that_share_a_run_have_cores_of_their_own(
         return bool(bound) and all(len(cores) == 1 for cores in bound)
 
     wait_until(are_apart)
+    wire.close()
     together = set().union(*cores_of(server, "-pool"))
     assert len(together) == min(len(cores_of(server, "-pool")), len(CORES))
 
