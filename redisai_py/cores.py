@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import get_native_id
+from threading import Lock, get_native_id
 
-AVAILABLE = sorted(os.sched_getaffinity(0))
-CORES = len(AVAILABLE)
+CORES = len(os.sched_getaffinity(0))
 
 THREADS = Path("/proc/self/task")
 
@@ -28,13 +27,17 @@ current_core = ctypes.CDLL(None).sched_getcpu
 class Pool:
     """Threads of a framework that share the runs of a caller, who is none of them.
 
-    While ``spread`` each is bound to one core, and none to the caller's.
+    While they are apart, none is on the caller's core, and none on another's, if there are enough
+    cores. Where they are as many as the cores each has one: they do all the work then, and the caller
+    waits for them.
     """
 
     def __init__(self) -> None:
-        self._bound: dict[int, int] = {}  # core by id of thread; -1: any
+        self._threads: dict[int, Set[int]] = {}  # by id: the cores that it is bound to; none: its own choice
         self._name = ""
-        self._left = -1  # the core that is left to the caller; -1: the threads are not spread
+        self._own_cores: Set[int] = frozenset()  # which they may use by themselves
+        self._caller = -1  # the core of the caller that they are apart from; -1: they are not
+        self._lock = Lock()
 
     @contextmanager
     def adopt(self) -> Iterator[None]:
@@ -50,58 +53,61 @@ class Pool:
         finally:
             rename(own, name)
             self._name = f"{name[:10]}-pool"
-            for thread in [int(entry.name) for entry in THREADS.iterdir()]:
-                if name_of(thread) == mark:
+            self._own_cores = os.sched_getaffinity(0)
+            for thread in threads():
+                if thread != own and name_of(thread) == mark:
                     rename(thread, self._name)
-                    self._bound[thread] = -1
-            self._left = -1
+                    self._threads[thread] = frozenset()
 
     def __len__(self) -> int:
-        return len(self._bound)
+        return len(self._threads)
 
     def arrange(self, alone: bool) -> None:
-        """Before a run of the calling thread: spreads the threads if nothing else runs, and lets go of them if not."""
-        if alone:
-            self.spread()
-        elif self._left >= 0:
-            self.let_go()
+        """Before a run of the calling thread: keeps the threads apart if it is alone; if not, the kernel decides.
 
-    def spread(self) -> None:
-        """Before a run of the calling thread; costs 0.3 us where it and the pool are apart already."""
-        if not self._bound:
+        Where nothing changes this takes 0.3 us.
+        """
+        if not self._threads:
             return
-        core = current_core()
-        if core == self._left:
+        core = current_core() if alone else -1
+        if core == self._caller:
             return
-        others = [other for other in AVAILABLE if other != core or len(self._bound) >= CORES]
-        if core not in AVAILABLE or not others:
-            return
-        if self._left < 0:
-            for position, thread in enumerate(list(self._bound)):
-                self._bind(thread, others[position % len(others)])
-        elif len(self._bound) < CORES:  # the caller has moved: whoever is there takes its former place
-            for thread, bound in list(self._bound.items()):
-                if bound == core:
-                    self._bind(thread, self._left)
-        self._left = core
+        with self._lock:
+            places = self._places(core) if core >= 0 else [frozenset[int]()] * len(self._threads)
+            for thread, cores in zip(list(self._threads), places, strict=True):
+                if cores != self._threads[thread]:
+                    self._bind(thread, cores)
+            self._caller = core
 
-    def let_go(self) -> None:
-        """The kernel decides again where the threads are: others need the cores, too."""
-        for thread in list(self._bound):
-            self._bind(thread, -1)
-        self._left = -1
+    def _places(self, caller: int) -> list[Set[int]]:
+        """The cores for each thread while the caller is on one, such that few of them move when the caller does."""
+        count = len(self._threads)
+        cores = sorted(os.sched_getaffinity(0))
+        others = frozenset(cores) - {caller}
+        if count < len(others):
+            return [others] * count
+        places = [cores[position % len(cores)] for position in range(count)]
+        if count == len(others):
+            places = [cores[-1] if core == caller else core for core in places]
+        return [frozenset({core}) for core in places]
 
-    def _bind(self, thread: int, core: int) -> None:
-        if name_of(thread) != self._name:  # it has ended, and the id may be another's
-            self._bound.pop(thread, None)
-            return
-        self._bound[thread] = core
-        if not bind(thread, AVAILABLE if core < 0 else [core]):
-            self._bound.pop(thread, None)
+    def _bind(self, thread: int, cores: Set[int]) -> None:
+        # By its name, since it may have ended, and the id be another's.
+        if name_of(thread) == self._name and bind(thread, cores or self._own_cores):
+            self._threads[thread] = cores
+        else:
+            del self._threads[thread]
 
 
-def bind(thread: int, cores: Sequence[int]) -> bool:
-    """Binds a thread (0: the calling one) to cores; false where it has ended, or that is not allowed."""
+def threads() -> list[int]:
+    """The ids of all threads of this process, as far as they can be known."""
+    with suppress(OSError):
+        return [int(entry.name) for entry in THREADS.iterdir()]
+    return []
+
+
+def bind(thread: int, cores: Set[int]) -> bool:
+    """Binds a thread to cores; false where it has ended, or that is not allowed."""
     try:
         os.sched_setaffinity(thread, cores)
     except OSError:
@@ -112,14 +118,12 @@ def bind(thread: int, cores: Sequence[int]) -> bool:
 def name_of(thread: int) -> str:
     """The name of a thread of this process; empty when there is no such thread."""
     try:
-        return (THREADS / str(thread) / "comm").read_text().rstrip("\n")
+        return (THREADS / str(thread) / "comm").read_bytes().rstrip(b"\n").decode(errors="replace")
     except OSError:
         return ""
 
 
 def rename(thread: int, name: str) -> None:
-    """Names a thread of this process; the kernel keeps 15 characters."""
-    try:
+    """Names a thread of this process; the kernel keeps 15 bytes."""
+    with suppress(OSError):
         (THREADS / str(thread) / "comm").write_text(name)
-    except OSError:
-        pass

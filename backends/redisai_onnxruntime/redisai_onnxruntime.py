@@ -165,7 +165,7 @@ class Session(ABC):
         """The inference for a run. Several in the wide one share its threads."""
         run.wide = self._wide is not self._narrow and (run.alone or run.has_room)
         inference = self._wide if run.wide else self._narrow
-        if inference is self._wide:
+        if inference is self._wide and run.away:
             self._pool.arrange(run.alone)
         return inference
 

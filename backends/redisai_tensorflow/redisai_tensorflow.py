@@ -145,7 +145,8 @@ class Session:
         run.state[Control] = control
         call, convert = control.take(self._engine), self._as_input
         run.terminate = control
-        self._backend.threads.arrange(run.alone)
+        if run.away:  # others are too short to be worth it
+            self._backend.threads.arrange(run.alone)
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:

@@ -170,7 +170,8 @@ class Session:
     def _goes_wide(self, run: Run, thread: Thread) -> bool:
         wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
         run.wide = run.prefer = wide and self._pool.belongs_to(thread)
-        thread.pool.arrange(run.alone)
+        if run.away:
+            thread.pool.arrange(run.alone)
         return run.wide
 
     def _learn(self, seconds: float, wide: bool) -> None:

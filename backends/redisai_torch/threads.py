@@ -79,7 +79,7 @@ class Pool:
     def __init__(self) -> None:
         self._owner: Thread | None = None
         self._lock = Lock()
-        self._threads = cores.Pool()
+        self._threads: cores.Pool | None = None
 
     def belongs_to(self, thread: Thread) -> bool:
         if self._owner is None:
@@ -91,9 +91,9 @@ class Pool:
         """The result of ``work()``, on the owner's thread, with all cores."""
         torch.set_num_threads(CORES)
         try:
-            if not self._threads:
+            if self._threads is None:
                 self._threads = openmp_pool()
-            self._threads.spread()
+            self._threads.arrange(alone=True)
             return work()
         finally:
             torch.set_num_threads(1)

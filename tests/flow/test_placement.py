@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ def cores_of(server: Server, name: str) -> list[set[int]]:
     """The cores that each thread whose name ends so may use."""
     found: list[set[int]] = []
     for entry in Path(f"/proc/{server.pid}/task").iterdir():
-        if (entry / "comm").read_text().strip().endswith(name):
-            found.append(os.sched_getaffinity(int(entry.name)))
+        with suppress(OSError):  # it has just ended
+            if (entry / "comm").read_text().strip().endswith(name):
+                found.append(os.sched_getaffinity(int(entry.name)))
     return found
 
 
@@ -91,7 +93,7 @@ def test_threads_that_share_a_run_have_cores_of_their_own(
     def are_apart() -> bool:
         assert [wire(*EXECUTE) for _ in range(20)] == [OK] * 20
         bound = cores_of(server, "-pool")
-        return bool(bound) and all(len(cores) == 1 for cores in bound)
+        return {len(cores) for cores in bound} == {1}
 
     wait_until(are_apart)
     wire.close()
@@ -103,7 +105,7 @@ def test_threads_that_all_runs_share_are_let_go_when_several_run(server: Server,
     pytest.importorskip("tensorflow")
     store(wire, "TF")
     assert [wire(*EXECUTE) for _ in range(50)] == [OK] * 50
-    assert all(len(cores) == 1 for cores in cores_of(server, "-pool"))
+    assert {len(cores) for cores in cores_of(server, "-pool")} == {1}
     crowd = threading.Thread(target=execute_at_once, args=(server, 4, 200))
     crowd.start()
     wait_until(lambda: all(cores == CORES for cores in cores_of(server, "-pool")))
@@ -115,6 +117,5 @@ def test_workers_are_bound_to_no_core_for_long(server: Server, wire: Wire) -> No
     store(wire, "ONNX")
     for _ in range(5):
         execute_at_once(server, 4, 10)
-    workers = cores_of(server, "ai-CPU")
-    assert len(workers) >= 2
-    assert workers == [CORES] * len(workers)
+    assert len(cores_of(server, "ai-CPU")) >= 2
+    wait_until(lambda: all(cores == CORES for cores in cores_of(server, "ai-CPU")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -9,30 +10,48 @@ from pathlib import Path
 
 import pytest
 
-from redisai_py.cores import AVAILABLE, CORES, Pool, current_core, name_of
+from redisai_py import cores
+from redisai_py.cores import Pool, current_core, name_of
 
-pytestmark = pytest.mark.skipif(CORES < 2, reason="needs two cores")
+AVAILABLE = sorted(os.sched_getaffinity(0))
+
+pytestmark = pytest.mark.skipif(len(AVAILABLE) < 2, reason="needs two cores")
 
 
 class Waiting:
-    """Threads that wait until they are told to end."""
+    """Threads that wait until they are told to end, with the name of who starts them."""
 
     def __init__(self) -> None:
-        self.end = threading.Event()
-        self.threads: list[threading.Thread] = []
+        self.ids: list[int] = []
+        self.changed = threading.Condition()
+        self.running = 0
+        self.ending = False
+
+    def _run(self) -> None:
+        with self.changed:
+            self.ids.append(threading.get_native_id())
+            self.running += 1
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.ending)
+            self.running -= 1
+            self.changed.notify_all()
 
     def start(self, count: int) -> list[int]:
-        """Their ids."""
-        new = [threading.Thread(target=self.end.wait) for _ in range(count)]
-        for thread in new:
-            thread.start()
-        self.threads += new
-        return [thread.native_id for thread in new if thread.native_id is not None]
+        """Their ids, in order of their start, which is that of their ids as well."""
+        before = len(self.ids)
+        for number in range(count):
+            _thread.start_new_thread(self._run, ())  # threading's own threads get names from Python 3.14 on
+            with self.changed:
+                self.changed.wait_for(lambda number=number: len(self.ids) > before + number)
+        return self.ids[before:]
 
     def stop(self) -> None:
-        self.end.set()
-        for thread in self.threads:
-            thread.join()
+        with self.changed:
+            self.ending = True
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.running == 0)
+        while any(name_of(thread) for thread in self.ids):
+            pass
 
 
 @pytest.fixture
@@ -43,10 +62,9 @@ def waiting() -> Iterator[Waiting]:
 
 
 @pytest.fixture
-def stay() -> Iterator[Callable[[int], None]]:
-    """Takes the calling thread to a core; it is let go in the end."""
-    yield lambda core: os.sched_setaffinity(0, [core])
-    os.sched_setaffinity(0, AVAILABLE)
+def stay(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the calling thread believe that it is on a core."""
+    return lambda core: monkeypatch.setattr(cores, "current_core", lambda: core)
 
 
 def adopted(waiting: Waiting, count: int) -> tuple[Pool, list[int]]:
@@ -91,39 +109,50 @@ def test_threads_of_others_are_not_adopted(waiting: Waiting) -> None:
 
 
 def test_each_has_a_core_and_none_the_callers(waiting: Waiting, stay: Callable[[int], None]) -> None:
-    pool, threads = adopted(waiting, CORES - 1)
-    assert cores_of(threads) == [set(AVAILABLE)] * (CORES - 1)
+    pool, threads = adopted(waiting, len(AVAILABLE) - 1)
+    assert cores_of(threads) == [set(AVAILABLE)] * len(threads)
     for core in (AVAILABLE[0], AVAILABLE[-1], AVAILABLE[0]):
         stay(core)
-        pool.spread()
+        pool.arrange(alone=True)
         bound = cores_of(threads)
         assert all(len(cores) == 1 for cores in bound)
         assert set().union(*bound) == set(AVAILABLE) - {core}
 
 
+def test_few_threads_have_the_choice_of_all_cores_but_the_callers(
+    waiting: Waiting, stay: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[tuple[int, set[int]]] = []
+    pool, threads = adopted(waiting, 2)
+    stay(AVAILABLE[0])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {AVAILABLE[0], 101, 102, 103})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: chosen.append((thread, set(cores))))
+    pool.arrange(alone=True)
+    assert chosen == [(thread, {101, 102, 103}) for thread in threads]
+
+
 def test_as_many_threads_as_cores_have_one_each(waiting: Waiting, stay: Callable[[int], None]) -> None:
-    pool, threads = adopted(waiting, CORES)
+    pool, threads = adopted(waiting, len(AVAILABLE))
     for core in (AVAILABLE[0], AVAILABLE[-1]):
         stay(core)
-        pool.spread()
+        pool.arrange(alone=True)
         assert sorted(cores_of(threads), key=min) == [{core} for core in AVAILABLE]
 
 
 def test_they_are_let_go_when_others_need_the_cores(waiting: Waiting) -> None:
-    pool, threads = adopted(waiting, 1)
+    pool, threads = adopted(waiting, len(AVAILABLE) - 1)
     pool.arrange(alone=True)
-    assert [len(cores) for cores in cores_of(threads)] == [1]
+    assert {len(cores) for cores in cores_of(threads)} == {1}
     pool.arrange(alone=False)
-    assert cores_of(threads) == [set(AVAILABLE)]
+    assert cores_of(threads) == [set(AVAILABLE)] * len(threads)
     pool.arrange(alone=True)
-    assert [len(cores) for cores in cores_of(threads)] == [1]
+    assert {len(cores) for cores in cores_of(threads)} == {1}
 
 
-def test_threads_that_have_ended_are_forgotten(waiting: Waiting, stay: Callable[[int], None]) -> None:
-    pool, _ = adopted(waiting, CORES - 1)
+def test_threads_that_have_ended_are_forgotten(waiting: Waiting) -> None:
+    pool, _ = adopted(waiting, 1)
     waiting.stop()
-    stay(AVAILABLE[0])
-    pool.spread()
+    pool.arrange(alone=True)
     assert len(pool) == 0
 
 
@@ -131,7 +160,19 @@ def test_a_thread_whose_id_was_reused_is_not_bound(waiting: Waiting) -> None:
     """It is told by its name."""
     pool, threads = adopted(waiting, 1)
     Path(f"/proc/self/task/{threads[0]}/comm").write_text("another")
-    pool.spread()
+    pool.arrange(alone=True)
+    assert cores_of(threads) == [set(AVAILABLE)]
+
+
+def test_where_it_is_not_allowed_it_is_not_tried_again(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: int, cores: set[int]) -> None:
+        raise PermissionError
+
+    pool, threads = adopted(waiting, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "sched_setaffinity", refuse)
+        pool.arrange(alone=True)
+    pool.arrange(alone=True)
     assert cores_of(threads) == [set(AVAILABLE)]
 
 
