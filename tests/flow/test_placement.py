@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import models
-from harness import OK, Server, Wire, put, wait_until
+from harness import OK, Server, Wire, get, put, wait_until
 
 CORES = os.sched_getaffinity(0)
 EXECUTE = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "y")
@@ -111,6 +112,63 @@ def test_threads_that_all_runs_share_are_let_go_when_several_run(server: Server,
     wait_until(lambda: all(cores == CORES for cores in cores_of(server, "-pool")))
     assert crowd.is_alive()
     crowd.join()
+
+
+CORE_BACKEND = '''
+"""Its models say on which core a run begins, and compute for some milliseconds, without the GIL."""
+import ctypes
+import hashlib
+import numpy as np
+
+sched_getcpu = ctypes.CDLL(None).sched_getcpu
+
+
+class Backend:
+    version = "1"
+
+    def __init__(self, options):
+        pass
+
+    def load(self, source):
+        return Session()
+
+
+class Session:
+    inputs, outputs = ["x"], ["y"]
+
+    def execute(self, requests, run):
+        return [[self.begin()] for _ in requests]
+
+    def begin(self):
+        core = np.array([sched_getcpu()], np.int32)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10_000)
+        return core
+
+    def close(self):
+        pass
+'''
+
+
+def test_a_worker_wakes_up_on_no_core_of_another_ones_run(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    """Also after a pause, in which the cores slept: a kernel that is a hypervisor's guest would not see them."""
+    (tmp_path / "core.py").write_text(CORE_BACKEND)
+    server = make_server("TFLITE", tmp_path / "core.py")
+    with server.wire() as wire, server.wire() as other:
+        assert wire("AI.MODELSTORE", "m", "TFLITE", "CPU", "BLOB", "m") == OK
+        put(wire, "x", np.ones(1, np.float32))
+
+        def begin_apart() -> bool:
+            """Whether two requests, after a pause, begin to run on different cores."""
+            time.sleep(0.01)
+            for connection, output in ((wire, "y"), (other, "z")):
+                connection.send("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, output)
+            assert [wire.read(), other.read()] == [OK, OK]
+            return bool(get(wire, "y")[0] != get(wire, "z")[0])
+
+        # Left to the kernel of a virtual machine of two cores it is less than half of them. All the time it is none,
+        # since cores may have other things to do.
+        tries = [sum(begin_apart() for _ in range(50)) for _ in range(4)]
+    assert max(tries) >= 35, tries
 
 
 def test_workers_are_bound_to_no_core_for_long(server: Server, wire: Wire) -> None:
