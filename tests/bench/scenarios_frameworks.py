@@ -18,7 +18,7 @@ from .servers import Server
 CLIENTS = (1, 8, 50)
 BACKENDS = ("ONNX", "TORCH", "TF", "TFLITE")
 # About 1 ms: the first as long as a row takes to go through its weights, the second as long as it takes to compute.
-LONGER_NETWORKS = {"dense": "one row through 13 MB of weights", "convolutional": "convolutions of about 1 ms"}
+LONGER_NETWORKS = {"dense": "one row through a dense network", "convolutional": "convolutions of about 1 ms"}
 BATCH_SIZE = 32
 # Of the GET rate, at 50 clients.
 TINY_GOALS: dict[str, Goal] = {"TORCH": at_least(0.65), "TF": at_least(0.45)}
