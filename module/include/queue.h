@@ -14,6 +14,8 @@ void rai_queues_flush(void);
  * Returns the number of jobs taken; *cancelled receives ids of cancelled jobs. */
 int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled, int64_t cancelled_room,
                        int64_t *cancelled_count, int64_t deadline_us);
+/* Worker: it has the GIL, for which it may have had to wait once more: from now on it may be on any core. */
+void rai_queue_settled(void);
 /* When the watchdog is to look for requests whose TIMEOUT has passed; INT64_MAX: never. */
 int64_t rai_queue_due(const rai_queue *queue);
 /* It is to do so soon after this time. */

@@ -4,7 +4,7 @@
  * guest of a hypervisor it sees none that has slept for longer than a moment, since the
  * host has taken that core away (redisai_py/cores.py has more of it), and wakes a worker
  * behind another one's run. So a worker that is woken while others are in long runs is
- * kept off their cores until it is awake. */
+ * kept off their cores until it is awake and has the GIL, which may wake it once more. */
 #define _GNU_SOURCE
 #include <sched.h>
 

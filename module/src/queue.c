@@ -248,6 +248,7 @@ static int sleep_until(rai_queue *queue, int64_t deadline_us) {
     rai_sleeper *own = own_sleeper();
     struct timespec until = {deadline_us / 1000000, deadline_us % 1000000 * 1000};
     int error = 0;
+    rai_placement_release(own); /* somebody else took what it was woken for */
     own->woken = 0;
     own->next = queue->sleepers;
     queue->sleepers = own;
@@ -259,7 +260,6 @@ static int sleep_until(rai_queue *queue, int64_t deadline_us) {
             error = pthread_cond_timedwait(&own->woken_up, &queue->lock, &until);
         }
     }
-    rai_placement_release(own);
     if (own->woken) return 1;
     rai_sleeper **place = &queue->sleepers;
     while (*place != own) place = &(*place)->next;
@@ -305,6 +305,10 @@ int64_t rai_queue_take(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *
     int64_t taken = take(queue, jobs, room, cancelled, cancelled_room, cancelled_count);
     pthread_mutex_unlock(&queue->lock);
     return taken;
+}
+
+void rai_queue_settled(void) {
+    rai_placement_release(own_sleeper());
 }
 
 int64_t rai_queue_take_waiting(rai_queue *queue, rai_job **jobs, int64_t room, int64_t *cancelled,

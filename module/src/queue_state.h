@@ -53,9 +53,8 @@ void rai_queue_unlock(rai_queue *queue, int needs_attention);
 /* placement.c: around a long run of this worker. */
 void rai_placement_begin_run(void);
 void rai_placement_end_run(void);
-/* Before a sleeper is woken, and when it is awake. Both are called with the lock held. */
-void rai_placement_choose(rai_sleeper *sleeper);
-void rai_placement_release(rai_sleeper *own);
+void rai_placement_choose(rai_sleeper *sleeper); /* before it is woken, with the lock held */
+void rai_placement_release(rai_sleeper *own);    /* by itself, when it is awake */
 
 /* callbacks.c: this thread is a worker of the queue. */
 void rai_callbacks_serve(rai_queue *queue);

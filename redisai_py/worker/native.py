@@ -32,6 +32,7 @@ from cython.cimports.core import (
     rai_queue_occupied,
     rai_queue_prefer_this_worker,
     rai_queue_push,
+    rai_queue_settled,
     rai_queue_stuck,
     rai_queue_take,
     rai_queue_take_waiting,
@@ -150,6 +151,7 @@ def take(queue: uintptr_t, deadline: cython.double) -> tuple:
             )
             taken_at = rai_now_us()
         rai_queue_add_gil_wait(at, rai_now_us() - taken_at)
+        rai_queue_settled()
     for i in range(taken):
         if is_over(jobs[i]):
             complete_jobs(cython.address(jobs[i]), 1)
