@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Lock, get_native_id
 
 CORES = len(os.sched_getaffinity(0))
+HEAVY = 150e-6
+"""Seconds: a run that takes longer on one core is worth several, if they have nothing else to do."""
 
 THREADS = Path("/proc/self/task")
 

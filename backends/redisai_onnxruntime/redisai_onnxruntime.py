@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from redisai_py.backend import BFLOAT16, BackendError, Options, Outputs, Run, Source, as_array, parse_device
-from redisai_py.cores import CORES, Pool
+from redisai_py.cores import CORES, HEAVY, Pool
 from redisai_py.worker import onnx_runner, runs
 
 from . import protobuf
@@ -27,7 +27,6 @@ from .memory import Memory, restate
 from .predictable import is_predictable
 
 LIBRARY_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-HEAVY = 150e-6  # seconds: a run that is worth several threads
 HEAVY_RUNS = 5  # so many of them in a row make a model heavy
 SMALL = 64 << 20  # bytes: two sessions of such a model do not hurt
 NO_GRAPH = "No graph was found in the protobuf."

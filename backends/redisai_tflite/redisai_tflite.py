@@ -17,7 +17,7 @@ import numpy as np
 
 from redisai_py.backend import DTYPES as DTYPE_NAMES
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
-from redisai_py.cores import CORES, Pool
+from redisai_py.cores import CORES, HEAVY, Pool
 
 RUNTIMES = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
@@ -25,7 +25,6 @@ RUNTIMES = (
     ("tensorflow.lite.python.interpreter", "tensorflow"),
 )
 
-HEAVY = 150e-6  # seconds: a run that is worth several threads
 
 DTYPES = frozenset(map(np.dtype, ("f4", "f2", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
 GUESSES = (32, 128)

@@ -23,7 +23,7 @@ from redisai_py.backend import (
     no_such_gpu,
     parse_device,
 )
-from redisai_py.cores import CORES
+from redisai_py.cores import CORES, HEAVY
 from redisai_py.worker import programs, runs
 
 from . import archive, native
@@ -31,7 +31,7 @@ from .each import each_of_module
 from .graph import Effects, effects, refuse_file_operators
 from .scripts import Environment, ScriptSession
 from .tensors import to_arrays, to_clone, to_torch
-from .threads import HEAVY, REST, TRIES, Pool, Thread, thread_of
+from .threads import REST, TRIES, Pool, Thread, thread_of
 from .unchecked import make_module_safe
 
 FIRST_RUNS = 3  # in which PyTorch profiles and optimises a model

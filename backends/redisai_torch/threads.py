@@ -26,7 +26,6 @@ from redisai_py import cores
 from redisai_py.backend import Run
 from redisai_py.cores import CORES
 
-HEAVY = 150e-6  # seconds that a run takes on one core, to be worth several
 TRIES = 3  # runs in a row on several cores that were slower than on one, and end that
 REST = 100  # runs on one core before several are tried again
 
