@@ -36,6 +36,7 @@ def serve(queue: Any) -> None:
     while True:
         if lib.rai_queue_take(queue, jobs, 1, cancelled, 1, cancelled_count, FOR_EVER) == 0:
             continue
+        lib.rai_queue_settled()  # threads that a framework starts may use as many cores as this one
         job = jobs[0]
         try:
             handlers[job.kind](job)
