@@ -7,7 +7,7 @@
 typedef struct rai_pace {
     int32_t is_short;       /* its runs take less time than a worker costs, as far as is known */
     rai_shapes known;       /* inputs for which that has been seen: up to these dims */
-    int64_t average_ns;     /* of the runs on the event loop, which alone writes it while they are short */
+    int64_t average_ns;     /* of the runs on the event loop, as weighed; it alone writes it while they are short */
     int64_t runs;           /* how many these are; the same */
     int32_t failures;       /* times that it was too slow there */
     int64_t seen;           /* runs on workers since it was last judged by them */

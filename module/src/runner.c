@@ -16,10 +16,12 @@
 #include "internal.h"
 
 /* Nanoseconds a run: what a model may take on the event loop, about what a hand-over
- * costs, and what it may take on workers, with cold caches, for that to be tried. */
-enum { AT_ONCE = 8000, WORTH_A_TRY = 20000 };
+ * costs it; what it may take there after a PAUSE without such runs, when caches are cold,
+ * few wait behind it, and a hand-over costs its client several times as much; and what it
+ * may take on workers, whose caches are cold more often, for that to be tried. */
+enum { AT_ONCE = 10000, AFTER_PAUSE = 30000, PAUSE = 30000, WORTH_A_TRY = 40000 };
 /* A single run counts as no more, since the kernel may have interrupted it. */
-enum { MOST_AT_ONCE = 2 * AT_ONCE, MOST_ON_WORKER = 5 * WORTH_A_TRY };
+enum { MOST_AT_ONCE = 2 * AT_ONCE, MOST_ON_WORKER = 100000 };
 /* So many runs on workers come before the first try, twice as many before each further
  * one, but for what had been short for LONG; and the event loop's average is over about so
  * many runs. */
@@ -218,10 +220,19 @@ static void go_back(rai_runner *runner, rai_model *model) {
     pthread_mutex_unlock(&pace_lock);
 }
 
-/* Notes that a run on the event loop took so long; ends such runs if they take too long. */
-static void watch(rai_runner *runner, rai_model *model, int64_t elapsed_ns) {
+/* A run's time, or, after a pause, what stands to AT_ONCE as that does to AFTER_PAUSE (event loop). */
+static int64_t weighed(int64_t started, int64_t ended) {
+    static int64_t last_ended;
+    int64_t elapsed = ended - started;
+    int after_pause = started - last_ended >= PAUSE;
+    last_ended = ended;
+    return after_pause ? elapsed * AT_ONCE / AFTER_PAUSE : elapsed;
+}
+
+/* Notes what a run on the event loop counts; ends such runs if they take too long. */
+static void watch(rai_runner *runner, rai_model *model, int64_t weighed_ns) {
     rai_pace *pace = &runner->pace;
-    int64_t counted = elapsed_ns < MOST_AT_ONCE ? elapsed_ns : MOST_AT_ONCE;
+    int64_t counted = weighed_ns < MOST_AT_ONCE ? weighed_ns : MOST_AT_ONCE;
     pace->average_ns += (counted - pace->average_ns) / AVERAGE_OVER;
     pace->runs++;
     if (pace->average_ns > AT_ONCE) go_back(runner, model);
@@ -280,14 +291,14 @@ int rai_run_at_once(rai_job *job) {
         watch(runner, model, MOST_AT_ONCE); /* such runs cost as much again on a worker: not many, or none */
         return 0;
     }
-    int64_t elapsed = now_ns() - started;
+    int64_t ended = now_ns(), elapsed = ended - started;
     const rai_tensor *first = job->output_count ? job->outputs[0] : NULL;
     int64_t samples = first == NULL ? 0 : first->ndim > 0 ? first->dims[0] : 1;
     rai_statistics_add(model, job->error != NULL, (elapsed + 500) / 1000, samples);
     rai_latency_add(model->latency, 0, (elapsed + 500) / 1000);
     rai_queue_count_at_once(model);
     if (rai_divisions_met() == divisions) {
-        watch(runner, model, elapsed);
+        watch(runner, model, weighed(started, ended));
     } else { /* its time did not follow from the shapes */
         go_back(runner, model);
     }

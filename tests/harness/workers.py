@@ -11,7 +11,7 @@ from .wire import Error, Wire, as_dict
 
 RUNS = 32
 TOO_SLOW = "the shortest of runs takes longer here than a hand-over to a worker is taken to cost"
-WORTH_A_TRY = 20
+WORTH_A_TRY = 40
 """Microseconds: what runs on workers take at most for the event loop to try them (module/src/runner.c)."""
 
 
