@@ -24,7 +24,7 @@ CMAKE_FLAGS = -G Ninja -DCMAKE_MAKE_PROGRAM=$(TOOLS)/ninja -DPython_EXECUTABLE=$
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: interpreter help run build wheel docs test bench lint format asan clean
+.PHONY: interpreter help run build wheel docs test bench compare lint format asan clean
 
 help: ## print this list
 	@echo 'usage: make TARGET [PYTHON=python3] [PORT=6379] [EXTRAS="onnx"] [TESTS="tests/unit"] [ARGS="..."]'
@@ -48,6 +48,9 @@ test: build $(VENV)/.with-test interpreter $(VENV)/.redis-server $(if $(filter n
 
 bench: build $(VENV)/.with-test interpreter $(VENV)/.redis-server $(VENV)/.redis-benchmark ## measure side by side, print a table, write bench.json and the plots of docs/
 	@$(PY) -m tests.bench --plots docs/images $(ARGS)
+
+compare: build $(VENV)/.with-test $(VENV)/.redis-server $(VENV)/.redis-benchmark $(VENV)/.other-servers ## measure beside other model servers, which are installed for it
+	@$(PY) -m tests.bench --only servers --json compare.json --plots docs/images $(ARGS)
 
 lint: $(VENV)/.with-dev ## check style and types: ruff, mypy, clang-format
 	@$(PY) -m ruff check $(PYTHON_TREES)
@@ -103,6 +106,13 @@ $(VENV)/.redis-server: $(VENV)/pyvenv.cfg
 $(VENV)/.redis-benchmark: $(VENV)/pyvenv.cfg
 	@$(PY) $(SETUP) benchmark
 	@touch $@
+
+$(VENV)/.other-servers: $(VENV)/pyvenv.cfg pyproject.toml
+	@$(PY) $(SETUP) wrk
+	@echo "make: installing other model servers"
+	@$(PYTHON) -m venv $(VENV)/other-servers
+	@$(PY) $(SETUP) requirements compare > $@
+	@$(VENV)/other-servers/bin/python -m pip --disable-pip-version-check install --quiet -r $@
 
 build/build.ninja: $(VENV)/.with-build
 	@$(TOOLS)/cmake -S . -B build $(CMAKE_FLAGS)

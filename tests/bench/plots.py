@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-OURS, REDIS, OTHER, TEXT = "#00796b", "#90a4ae", "#d08c2f", "#263238"
+OURS, REDIS, OTHER, ANOTHER, TEXT = "#00796b", "#90a4ae", "#d08c2f", "#7a6fb0", "#263238"
 VARIABLES = {OURS: "--picture-line", REDIS: "--picture-quiet", TEXT: "--picture-text"}
 
 Rows = dict[tuple[str, str], float]
@@ -121,11 +121,28 @@ def latency(rows: Rows) -> Any:
     return bars("What GET waits meanwhile", "microseconds", list(groups), series, logarithmic=True)
 
 
+def servers(rows: Rows) -> Any:
+    groups = {
+        "tiny,\n1 client": "beside other servers: tiny model (30-16-2), 1 client",
+        "tiny,\n50 clients": "beside other servers: tiny model (30-16-2), 50 clients",
+        "dense, 0.2 ms,\n50 clients": "beside other servers: 0.2 ms model (250 layers of 96), 50 clients",
+        "9 ms, 602 KB,\n8 clients": "beside other servers: convolutional model of about 9 ms, 602 KB input, 8 clients",
+    }
+    names = ("redis-server with the module", "Starlette on uvicorn", "MLServer", "LitServe")
+    series: list[Series] = [
+        (name, colour, [rows[group, name] for group in groups.values()])
+        for name, colour in zip(names, (OURS, REDIS, OTHER, ANOTHER), strict=True)
+    ]
+    title = "Beside other model servers: the input comes and the output goes with each request"
+    return bars(title, "requests a second", list(groups), series, logarithmic=True)
+
+
 PLOTS: dict[str, Callable[[Rows], Any]] = {
     "bench-tensors": tensors,
     "bench-tiny-model": tiny_model,
     "bench-heavier-models": heavier_models,
     "bench-latency": latency,
+    "bench-servers": servers,
 }
 
 

@@ -3,6 +3,7 @@
     system          a C compiler, Python.h, the venv module and a shared libpython for this python3
     redis-server    a redis-server, installed by apt-get or, where that is not possible, by pip into this environment
     benchmark       redis-benchmark and redis-cli
+    wrk             wrk, which loads HTTP servers
     cxx             a C++ compiler, if it can be installed
     checkout ROOT   lets this environment's python import the packages of the checkout from anywhere
     requirements EXTRA...  prints the requirements of pyproject.toml: "build", "base" or the name of an extra
@@ -137,12 +138,12 @@ def prepare_redis_server() -> None:
         fail(explanation)
 
 
-def prepare_benchmark() -> None:
-    if shutil.which("redis-benchmark"):
+def prepare_program(name: str, package: str) -> None:
+    if shutil.which(name):
         return
     if not can_install():
-        fail("missing: redis-benchmark. Install: apt-get install redis-tools")
-    apt_install(["redis-tools"])
+        fail(f"missing: {name}. Install: apt-get install {package}")
+    apt_install([package])
 
 
 def prepare_cxx() -> None:
@@ -189,7 +190,9 @@ def main(arguments: list[str]) -> None:
     elif command == "redis-server":
         prepare_redis_server()
     elif command == "benchmark":
-        prepare_benchmark()
+        prepare_program("redis-benchmark", "redis-tools")
+    elif command == "wrk":
+        prepare_program("wrk", "wrk")
     elif command == "cxx":
         prepare_cxx()
     elif command == "checkout" and len(rest) == 1:
