@@ -49,6 +49,7 @@ class Backend:
         self.interpreter = find_interpreter(options)
         self._environment: Environment | None = None  # of scripts
         torch.set_num_threads(options.intra_op_parallelism or 1)  # loading is no reason for a pool either
+        torch.sparse.check_sparse_tensor_invariants.enable()  # kernels trust the indices of sparse tensors
 
     def load(self, source: Source) -> Session:
         device = find_device(source.device)

@@ -75,6 +75,9 @@ def segments(a, n):
 def padded(a, n):
     return torch._pad_packed_sequence(a, n, False, 0.0, 2)[0]
 
+def product_of_sparse(a, n):
+    return torch.matmul(torch.sparse_csr_tensor(torch.arange(4), n, torch.ones([3]), [3, 3], dtype=torch.float32), a)
+
 def fail(a):
     raise RuntimeError("on purpose")
     return a
@@ -348,10 +351,12 @@ def test_remainders_are_those_of_python(script: Wire, divisor: int) -> None:
         assert_tensor(script, "z", np.array([-7 % divisor, 7 % divisor, 8 % divisor, 3]))
 
 
+ROTATION = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]])
 UNCHECKED = {
     "eigenvalues": ([np.diag([2.0, 3.0])], [np.array([[1, np.nan], [0, 1]])], np.array([2.0, 3.0])),
     "segments": ([np.array([1.0, 2.0, 4.0]), np.array([0, 2, 3])], [np.array([-(2**60), 3])], np.array([3.0, 4.0])),
     "padded": ([np.ones((3, 1)), np.array([2, 1])], [np.array([0, 1])], np.array([[[1.0], [1.0]], [[1.0], [0.0]]])),
+    "product_of_sparse": ([np.eye(3, dtype=np.float32), np.array([1, 2, 0])], [np.array([0, 1, 90_000_000])], ROTATION),
 }
 
 
