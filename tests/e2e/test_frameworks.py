@@ -5,7 +5,6 @@ Results must equal those of the frameworks called directly.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 
@@ -20,6 +19,7 @@ import tensorflow_models as tf_models
 import torch_models
 from harness import Server
 from packaged import packaged_file
+from transcripts import needs_redis_cli, redis_cli
 
 pytestmark = pytest.mark.e2e
 
@@ -197,10 +197,10 @@ def test_a_tflite_model(con: redisai.Client) -> None:
         con.modelexecute("m", ["x", "x"], ["first", "second"])
 
 
-@pytest.mark.skipif(not shutil.which("redis-cli"), reason="needs redis-cli")
+@needs_redis_cli
 def test_a_tflite_model_through_redis_cli(server: Server, con: redisai.Client) -> None:
     def cli(*arguments: str, stdin: bytes | None = None) -> list[bytes]:
-        line = ["redis-cli", "-p", str(server.port), *(["-x"] if stdin is not None else []), *arguments]
+        line = [str(redis_cli()), "-p", str(server.port), *(["-x"] if stdin is not None else []), *arguments]
         return subprocess.run(line, input=stdin or b"", capture_output=True, check=True, timeout=60).stdout.split()
 
     assert cli("AI.MODELSTORE", "m", "TFLITE", "CPU", "BLOB", stdin=tf_models.lite_multiply()) == [b"OK"]

@@ -14,7 +14,7 @@ from harness import Server
 
 ROOT = transcripts.ROOT
 
-pytestmark = pytest.mark.skipif(transcripts.redis_cli() is None, reason="no redis-cli")
+pytestmark = transcripts.needs_redis_cli
 
 
 def typed_lines(page: str) -> list[str]:

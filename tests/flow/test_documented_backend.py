@@ -4,7 +4,6 @@ states, the examples of README.md, and the measurement of docs/architecture.md."
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from harness import OK, Error, Server, Wire, as_dict, assert_tensor, put
+from transcripts import needs_redis_cli, path_with_scripts
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = '{"a": 2, "b": 1}'
@@ -128,23 +128,25 @@ def test_a_backend_is_found_at_its_default_path_when_it_is_first_needed(
 
 
 def run_example(directory: Path, *command: str) -> str:
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=True).stdout
+    environment = path_with_scripts()
+    result = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return result.stdout
 
 
+@needs_redis_cli
 def test_the_examples_of_the_readme_print_what_it_says(make_server: Callable[..., Server], tmp_path: Path) -> None:
     port = make_server().port
-    if shutil.which("redis-cli") is None:
-        pytest.skip("no redis-cli")
     shell = code_block("README.md", "sh").replace("redis-cli", f"redis-cli -p {port}")
     assert run_example(tmp_path, "bash", "-euc", shell).split() == ["OK", "OK", "OK", "OK", "10", "40", "90"]
     python = code_block("README.md", "python").replace("port=6379", f"port={port}")
     assert run_example(tmp_path, sys.executable, "-c", python).split() == ["[10.", "40.", "90.]"]
 
 
+@needs_redis_cli
 def test_the_example_of_the_scripts_page_runs(make_server: Callable[..., Server], tmp_path: Path) -> None:
     server = make_server()
-    if shutil.which("redis-cli") is None:
-        pytest.skip("no redis-cli")
     (tmp_path / "pictures.py").write_text(code_block("docs/scripts.md", "python"))
     shell = code_block("docs/scripts.md", "sh").replace("redis-cli", f"redis-cli -p {server.port}")
     assert run_example(tmp_path, "bash", "-euc", shell).split() == ["OK", "3", "OK", "OK", "OK", "OK"]
@@ -154,10 +156,9 @@ def test_the_example_of_the_scripts_page_runs(make_server: Callable[..., Server]
         assert wire("HGETALL", "counts") == [b"dog", b"1"]
 
 
+@needs_redis_cli
 def test_the_example_of_the_dags_page_prints_what_it_says(make_server: Callable[..., Server], tmp_path: Path) -> None:
     server = make_server()
-    if shutil.which("redis-cli") is None:
-        pytest.skip("no redis-cli")
     (tmp_path / "fraud.py").write_text(code_block("docs/dags.md", "python"))
     shell = code_block("docs/dags.md", "sh").replace("redis-cli", f"redis-cli -p {server.port}")
     assert run_example(tmp_path, "bash", "-euc", shell).split() == ["OK", "OK", "OK", "OK", "OK", "OK", "OK", "1"]

@@ -13,7 +13,7 @@ from redisai_py.codegen.commands import COMMANDS
 
 FILES = sorted(transcripts.FOLDER.glob("*.txt"))
 
-pytestmark = pytest.mark.skipif(transcripts.redis_cli() is None, reason="no redis-cli")
+pytestmark = transcripts.needs_redis_cli
 
 
 @pytest.fixture(scope="module")
