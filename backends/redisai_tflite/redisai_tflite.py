@@ -19,6 +19,8 @@ from redisai_py.backend import DTYPES as DTYPE_NAMES
 from redisai_py.backend import BackendError, Options, Outputs, Run, Source, as_array, parse_device
 from redisai_py.cores import CORES, HEAVY, Pool
 
+from . import model_file
+
 RUNTIMES = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
     ("tflite_runtime.interpreter", "tflite-runtime"),
@@ -79,6 +81,10 @@ class Backend:
             parse_device(source.device)  # GPU is the CPU, too
         except BackendError as error:
             raise BackendError("ERR Unsupported device") from error
+        try:
+            model_file.check(source.blob)
+        except model_file.Unreadable as error:
+            raise self.error("Failed to load model from buffer", error) from error
         return Session(self, source.blob)
 
     def error(self, text: str, reason: Exception) -> BackendError:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import damaged_lite_models
 import tensorflow_models as models
 from harness import OK, Error, Server, Wire, as_dict, assert_tensor, get, put, wait_until
 from harness import payload as rdb
@@ -137,6 +138,22 @@ def test_a_blob_that_is_no_model(wire: Wire, blob: bytes | None) -> None:
         blob = models.lite_linear()[: len(models.lite_linear()) // 2]
     assert store(wire, blob) == Error("Failed to load model from buffer")
     assert wire("EXISTS", "m") == 0
+
+
+@pytest.mark.parametrize("name", damaged_lite_models.DAMAGED)
+def test_a_damaged_model(wire: Wire, name: str) -> None:
+    assert store(wire, damaged_lite_models.DAMAGED[name]()) == Error("Failed to load model from buffer")
+    assert wire("EXISTS", "m") == 0
+
+
+@pytest.mark.parametrize("name", ["SIGN", "WHILE", "SPLIT"])
+def test_a_sound_model_like_the_damaged_ones(wire: Wire, name: str) -> None:
+    blob, x = damaged_lite_models.GOOD[name](), np.array([1, -2, 3, -4], np.float32)
+    assert store(wire, blob) == OK
+    expected = models.run_lite(blob, [x])
+    assert execute(wire, [x], len(expected)) == OK
+    for number, array in enumerate(expected):
+        assert_tensor(wire, f"y{number}", array)
 
 
 def test_inputs_of_another_dtype(wire: Wire) -> None:
