@@ -48,6 +48,7 @@ from cython.cimports.redis_api import (
     RedisModule_CloseKey,
     RedisModule_GetContextFlags,
     RedisModule_GetExpire,
+    RedisModule_GetServerVersion,
     RedisModule_ModuleTypeReplaceValue,
     RedisModule_ModuleTypeSetValue,
     RedisModule_Replicate,
@@ -77,6 +78,8 @@ from cython.cimports.redisai_py.eventloop.tensor_arguments import parse_tensor
 META = cython.declare(cython.int, 1)
 BLOB = cython.declare(cython.int, 2)
 VALUES = cython.declare(cython.int, 4)
+
+REDIS_7_2 = cython.declare(cython.int, 0x00070200)  # from which on Redis writes the shortest text of a double
 
 
 # ---- storing and replicating -----------------------------------------------------
@@ -156,7 +159,7 @@ def reply_with_unsigned(ctx: cython.pointer(RedisModuleCtx), value: uint64_t) ->
 @cython.nogil
 @cython.exceptval(check=False)
 def reply_with_double(ctx: cython.pointer(RedisModuleCtx), number: cython.double, in_text: cython.bint) -> cython.void:
-    """A double, which in RESP2 is a bulk string: ``in_text`` says whether it is one. Redis takes longer to write it."""
+    """A double: ``in_text`` says whether it is a bulk string with 17 digits. Redis takes longer to write that."""
     text: cython.char[32]
     length: int32_t = rai_double_text(number, text) if in_text else 0
     if length > 0:
@@ -206,8 +209,10 @@ def reply_with_value(
 @cython.nogil
 @cython.exceptval(check=False)
 def doubles_are_text(ctx: cython.pointer(RedisModuleCtx)) -> cython.bint:
-    """Whether the client is known to have doubles in RESP2; Redis 6.2 does not tell."""
+    """Whether Redis would write doubles for this client as we do: not from 7.2 on, nor in RESP3; 6.2 does not tell."""
     if cython.cast(cython.p_void, RedisModule_ReplyWithMap) == cython.NULL:
+        return False
+    if RedisModule_GetServerVersion() >= REDIS_7_2:
         return False
     return (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_RESP3) == 0
 

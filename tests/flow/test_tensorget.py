@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from harness import OK, Error, Server, Wire, default_binary, flat, wait_until
+from harness import OK, Error, RedisBinary, Server, Wire, default_binary, flat, wait_until
 from harness.tensors import DTYPES, SAMPLES, blob_of, put
 
 MISSING = Error("ERR tensor key is empty or in a different shard")
@@ -183,14 +185,19 @@ def awkward_doubles() -> list[float]:
     return [sign * value for value in values for sign in (1, -1)]
 
 
-def test_doubles_are_written_exactly(server: Server, wire: Wire) -> None:
+def test_doubles_are_written_exactly(make_server: Callable[..., Server], redis_binary: RedisBinary) -> None:
+    server = make_server(binary=redis_binary)
+    wire = server.wire()
     values = awkward_doubles()
     put(wire, "k", np.array(values))
     texts = [text.decode() for text in wire("AI.TENSORGET", "k", "VALUES")]
     np.testing.assert_array_equal(np.array([float(text) for text in texts]), values)
-    if default_binary().version < (7, 2, 0):  # later ones write the shortest that will do where we leave it to them
-        numbers = [(text, value) for text, value in zip(texts, values, strict=True) if np.isfinite(value)]
+    numbers = [(text, value) for text, value in zip(texts, values, strict=True) if np.isfinite(value) and value != 0]
+    if redis_binary.version < (7, 2, 0):
         assert [text for text, _ in numbers] == [f"{value:.17g}" for _, value in numbers]
+    wire.pipeline(*[("ZADD", "scores", value, number) for number, (_, value) in enumerate(numbers)])
+    scores = wire.pipeline(*[("ZSCORE", "scores", number) for number in range(len(numbers))])
+    assert [text for text, _ in numbers] == [score.decode() for score in scores]
     with server.wire() as resp3:
         resp3("HELLO", 3)
         np.testing.assert_array_equal(resp3("AI.TENSORGET", "k", "VALUES"), values)
