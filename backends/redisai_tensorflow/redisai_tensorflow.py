@@ -162,8 +162,8 @@ class Session:
     def _retry(self, tensors: list[Any], error: Exception, control: Control, run: Run) -> Outputs | Exception:
         """What a failed run leads to: its error, or another run, if its session was ended for another one's sake."""
         engine = control.engine
-        if self._as_input is not as_array and any(getattr(tensor, "is_string", False) for tensor in tensors):
-            call, tensors = engine.call, list(map(as_array, tensors))  # TensorFlow has the words for a wrong dtype
+        if not all(map(self._is_known, tensors)):
+            call, tensors = engine.call, list(map(as_input, tensors))  # TensorFlow has the words for a wrong dtype
         elif not engine.ended:
             return BackendError(str(error))
         else:
@@ -177,6 +177,13 @@ class Session:
             return outputs
         except Exception as again:
             return BackendError(str(again))
+
+    def _is_known(self, tensor: Any) -> bool:
+        """Whether the conversion of inputs, which is that for the model's dtypes, is one for this tensor's, too."""
+        dtype = as_array(tensor).dtype
+        if dtype == BFLOAT16:
+            return self._as_input is as_input
+        return dtype.kind != "O" or self._as_input is not np.asarray
 
     def retune(self, blob: bytes) -> None:
         """Creates an engine in place of one that was ended."""

@@ -12,7 +12,7 @@ import torch
 import models
 import tensorflow_models
 import torch_models
-from harness import OK, Server, Wire, assert_tensor, put, wait_until
+from harness import OK, Error, Server, Wire, assert_tensor, put, wait_until
 from harness.tensors import NUMPY_TYPES
 from redisai_py.backend import BFLOAT16
 
@@ -109,3 +109,20 @@ def test_onnxruntimes_package_has_all_but_bfloat16(make_server: Callable[..., Se
         else:
             assert reply == OK
             assert_tensor(wire, "y", x)
+
+
+@pytest.mark.parametrize("of", ["FLOAT", "BFLOAT16", "STRING"])
+def test_tensorflow_has_the_words_for_a_dtype_that_a_graph_does_not_take(wire: Wire, of: str) -> None:
+    options = ("INPUTS", 1, "x", "OUTPUTS", 1, "y")
+    assert wire("AI.MODELSTORE", "m", "TF", "CPU", *options, "BLOB", tensorflow_models.identity(of)) == OK
+    put(wire, "FLOAT", np.ones(2, np.float32))
+    put(wire, "BFLOAT16", array_of("BFLOAT16", np.ones(2)))
+    put(wire, "STRING", np.array([b"a", b"b"], object))
+    words = {"FLOAT": "float", "BFLOAT16": "bfloat16", "STRING": "string"}
+    for given, word in words.items():
+        reply = wire("AI.MODELEXECUTE", "m", "INPUTS", 1, given, "OUTPUTS", 1, "y")
+        if given == of:
+            assert reply == OK
+        else:
+            assert isinstance(reply, Error)
+            assert reply.text.startswith(f"Type mismatch: actual {word} vs. expect {words[of]} ")
