@@ -369,14 +369,14 @@ class Scheduler(Generic[R]):
         """
         first = line.waiting[0]
         rows = first.rows
-        if rows == 0 or rows >= model.batch_size:
+        if self._runs_alone(model, first):
             return [first]
         members = [first]
         is_full = False
         if len(line.waiting) > 1:
             signature = first.signature()
             for request in line.waiting:
-                if request is first or request.rows == 0 or request.signature() != signature:
+                if request is first or self._runs_alone(model, request) or request.signature() != signature:
                     continue
                 # The first that does not fit ends the batch: the ones behind it must not overtake it.
                 is_full = rows + request.rows >= model.batch_size
@@ -396,7 +396,7 @@ class Scheduler(Generic[R]):
         rows: dict[Hashable, int] = {}
         full: set[Hashable] = set()
         for request in line.waiting:
-            key = request.signature() if request.rows > 0 else request.id
+            key = request.id if self._runs_alone(model, request) else request.signature()
             if key in full:
                 continue
             together = rows.get(key, 0) + request.rows
@@ -410,6 +410,11 @@ class Scheduler(Generic[R]):
             if key in full or rows[key] >= model.min_batch_size or timed_out:
                 return members
         return None
+
+    @staticmethod
+    def _runs_alone(model: Any, request: R) -> bool:
+        """Whether a request has no rows in common with others, or enough for a batch by itself."""
+        return request.rows == 0 or bool(request.rows >= model.batch_size)
 
     @staticmethod
     def _min_batch_timed_out(model: Any, first: R, now: float) -> bool:

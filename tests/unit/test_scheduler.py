@@ -303,7 +303,7 @@ def test_minbatchsize_waits_for_rows_and_then_goes_at_once() -> None:
     assert ids(scheduler.next(1000.0)) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("rows", [(3, 2), (3, 9), (3, 1, 1), (1, 2, 2)])
+@pytest.mark.parametrize("rows", [(3, 2), (3, 1, 1), (1, 2, 2)])
 def test_a_batch_that_is_full_does_not_wait_for_minbatchsize(rows: tuple[int, ...]) -> None:
     scheduler: Scheduler[Request] = Scheduler(workers=1)
     model = Model(batch_size=4, min_batch_size=4)
@@ -346,6 +346,18 @@ def test_requests_that_cannot_join_the_one_that_waits_do_not_wait_with_it(
         scheduler.push(Request(id_, model, rows=rows, shape=shape))
     assert scheduler.has_ready(0.0)
     assert ids(scheduler.next(0.0)) == expected
+
+
+@pytest.mark.parametrize("rows", [4, 9])
+def test_a_request_that_runs_alone_ends_nobodys_wait_for_minbatchsize(rows: int) -> None:
+    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    model = Model(batch_size=4, min_batch_size=3)
+    scheduler.push(Request(0, model, rows=1))
+    scheduler.push(Request(1, model, rows=rows))
+    assert ids(scheduler.next(0.0)) == [1]
+    assert scheduler.next(0.0) is None
+    scheduler.push(Request(2, model, rows=2))
+    assert ids(scheduler.next(0.0)) == [0, 2]
 
 
 def test_minbatchtimeout_ends_the_wait() -> None:
