@@ -7,7 +7,8 @@ distance is followed, as far as the runtime does, and every index into a list is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
 from struct import Struct, error
 
 MOST_TABLES = 1_000_000
@@ -76,7 +77,66 @@ UNIONS: Mapping[str, Mapping[int, Mapping[int, Kind]]] = {
     },
 }
 
-EXTERNAL_BUFFER = 10  # of a tensor: its data are in another file
+
+class Model(IntEnum):
+    """The fields of a model that are looked at below; the same for the others."""
+
+    OPERATOR_CODES = 1
+    GRAPHS = 2
+    BUFFERS = 4
+    METADATA = 6
+    SIGNATURES = 7
+
+
+class OperatorCode(IntEnum):
+    OF_A_BYTE = 0  # all that there was, once
+    CODE = 3
+
+
+class Graph(IntEnum):
+    TENSORS = 0
+    INPUTS = 1
+    OUTPUTS = 2
+    OPERATORS = 3
+
+
+class Tensor(IntEnum):
+    SHAPE = 0
+    BUFFER = 2
+    IS_VARIABLE = 5
+    EXTERNAL_BUFFER = 10  # data in another file
+
+
+class Buffer(IntEnum):
+    DATA = 0
+    OFFSET = 1  # of data behind the flatbuffer, as in models of 2 GB and more
+    SIZE = 2
+
+
+class Operator(IntEnum):
+    CODE = 0
+    INPUTS = 1
+    OUTPUTS = 2
+    OPTIONS_TYPE = 3
+    OPTIONS = 4
+    INTERMEDIATES = 8
+    OPTIONS_2_TYPE = 11
+    OPTIONS_2 = 12
+
+
+class Metadata(IntEnum):
+    BUFFER = 1
+
+
+class Signature(IntEnum):
+    INPUTS = 0
+    OUTPUTS = 1
+    GRAPH = 4
+
+
+class TensorMap(IntEnum):
+    TENSOR = 1
+
 
 STRIDED_SLICE, SPLIT, SLICE, BATCH_MATMUL, READ_VARIABLE, ASSIGN_VARIABLE, SIGN = 45, 49, 65, 126, 143, 144, 158
 # Inputs and outputs, at least, of operators that do not count them.
@@ -89,12 +149,15 @@ LEAST: Mapping[int, tuple[int, int]] = {
     ASSIGN_VARIABLE: (2, 0),
     SIGN: (1, 1),
 }
-SPLIT_OPTIONS = 35
+SPLIT_OPTIONS, SPLITS = 35, 0  # the type of the options; the field with the number of parts
 
 # The fields of options, by their type, that name another graph, which the operator runs.
-GRAPHS: Mapping[int, Sequence[int]] = {16: [0], 92: [0, 1], 93: [0, 1], 103: [0]}  # Call, If, While, CallOnce
-GRAPHS_2: Mapping[int, Sequence[int]] = {6: [1], 7: [6], 13: [5], 14: [2], 15: [0, 1], 21: [1]}
-CASE_OPTIONS_2 = 23  # these name a list of them
+CALLS: Mapping[int, Sequence[int]] = {16: [0], 92: [0, 1], 93: [0, 1], 103: [0]}  # Call, If, While, CallOnce
+CALLS_2: Mapping[int, Sequence[int]] = {6: [1], 7: [6], 13: [5], 14: [2], 15: [0, 1], 21: [1]}  # StableHLO's
+CASE_OPTIONS_2, BRANCHES = 23, 0  # these name a list of them
+
+
+LEFT_OUT = frozenset({-1})  # in place of a tensor
 
 
 class Unreadable(Exception):
@@ -197,77 +260,90 @@ class Table:
 
 
 def _check_indices(model: Table, size: int) -> None:
-    codes = [max(code.number(0, I8), code.number(3)) for code in model.tables(1)]
-    graphs = model.tables(2)
+    codes = [
+        max(each.number(OperatorCode.OF_A_BYTE, I8), each.number(OperatorCode.CODE))
+        for each in model.tables(Model.OPERATOR_CODES)
+    ]
+    graphs, buffers = model.tables(Model.GRAPHS), model.tables(Model.BUFFERS)
     if not graphs:
         raise Unreadable("no graph")
-    called: list[set[int]] = []
-    for graph in graphs:
-        tensors = len(graph.tables(0))
-        called.append(set())
-        _require_below(tensors, graph.integers(1), 0)
-        _require_below(tensors, graph.integers(2), 0)
-        for tensor in graph.tables(0):
-            _require_below(len(model.tables(4)), [tensor.number(2)], 0)
-        for operator in graph.tables(3):
-            _require_below(len(codes), [operator.number(0)], 0)
-            for field in (1, 2, 8):
-                _require_below(tensors, operator.integers(field), -1)  # an input that is left out
-            _check_operator(operator, codes[operator.number(0)])
-            called[-1].update(_graphs_of(operator))
-        _check_order(graph, model.tables(4))
-        _require_below(len(graphs), list(called[-1]), 0)
-    _require_no_recursion(called)
-    for buffer in model.tables(4):
-        if _is_behind(buffer) and buffer.number(1, U64) + buffer.number(2, U64) > size:
+    for buffer in buffers:
+        if _is_behind(buffer) and buffer.number(Buffer.OFFSET, U64) + buffer.number(Buffer.SIZE, U64) > size:
             raise Unreadable("data outside of the model")
-    for metadata in model.tables(6):
-        _require_below(len(model.tables(4)), [metadata.number(1)], 0)
-    for signature in model.tables(7):
-        _require_below(len(graphs), [signature.number(4)], 0)
-        for entry in (*signature.tables(0), *signature.tables(1)):
-            _require_below(len(graphs[signature.number(4)].tables(0)), [entry.number(1)], 0)
+    for graph in graphs:
+        _check_graph(graph, codes, buffers)
+    _check_calls(graphs)
+    for metadata in model.tables(Model.METADATA):
+        _require_below(len(buffers), [metadata.number(Metadata.BUFFER)])
+    for signature in model.tables(Model.SIGNATURES):
+        _require_below(len(graphs), [signature.number(Signature.GRAPH)])
+        tensors = graphs[signature.number(Signature.GRAPH)].tables(Graph.TENSORS)
+        for entry in (*signature.tables(Signature.INPUTS), *signature.tables(Signature.OUTPUTS)):
+            _require_below(len(tensors), [entry.number(TensorMap.TENSOR)])
+
+
+def _check_graph(graph: Table, codes: list[int], buffers: list[Table]) -> None:
+    tensors = graph.tables(Graph.TENSORS)
+    _require_below(len(tensors), graph.integers(Graph.INPUTS))
+    _require_below(len(tensors), graph.integers(Graph.OUTPUTS))
+    _require_below(len(buffers), [tensor.number(Tensor.BUFFER) for tensor in tensors])
+    for operator in graph.tables(Graph.OPERATORS):
+        _require_below(len(codes), [operator.number(Operator.CODE)])
+        for field in (Operator.INPUTS, Operator.OUTPUTS, Operator.INTERMEDIATES):
+            _require_below(len(tensors), set(operator.integers(field)) - LEFT_OUT)
+        _check_operator(operator, codes[operator.number(Operator.CODE)])
+    _check_order(graph, buffers)
+
+
+def _check_operator(operator: Table, code: int) -> None:
+    inputs, outputs = operator.integers(Operator.INPUTS), operator.integers(Operator.OUTPUTS)
+    least_inputs, least_outputs = LEAST.get(code, (0, 0))
+    if len(inputs) < least_inputs or len(outputs) < least_outputs or not LEFT_OUT.isdisjoint(inputs[:least_inputs]):
+        raise Unreadable(f"operator {code} with {len(inputs)} inputs and {len(outputs)} outputs")
+    if code == SPLIT:
+        options = operator.tables(Operator.OPTIONS)
+        has_options = operator.number(Operator.OPTIONS_TYPE, U8) == SPLIT_OPTIONS and options
+        if not has_options or options[0].number(SPLITS) != len(outputs):
+            raise Unreadable("SPLIT into another number of parts than it has outputs")
 
 
 def _check_order(graph: Table, buffers: list[Table]) -> None:
     """Operators run one after the other: each reads what is there by then, and writes what was not."""
-    tensors = graph.tables(0)
-    variables = {number for number, tensor in enumerate(tensors) if tensor.number(5, I8)}
-    there = {number for number, tensor in enumerate(tensors) if _has_value(tensor, buffers)}
-    there.update(variables, graph.integers(1))
-    for operator in graph.tables(3):
-        outputs = {output for output in operator.integers(2) if output >= 0}
-        if not there.issuperset(each for each in operator.integers(1) if each >= 0):
+    tensors = graph.tables(Graph.TENSORS)
+    loose = {number for number, tensor in enumerate(tensors) if _is_loose(tensor)}
+    there = {number for number, tensor in enumerate(tensors) if _is_constant(tensor, buffers)}
+    there.update(graph.integers(Graph.INPUTS))
+    for operator in graph.tables(Graph.OPERATORS):
+        inputs, outputs = set(operator.integers(Operator.INPUTS)), set(operator.integers(Operator.OUTPUTS))
+        if inputs - there - loose - LEFT_OUT:
             raise Unreadable("an operator that reads what nothing has written")
-        if not there.isdisjoint(outputs - variables):
+        outputs = outputs - loose - LEFT_OUT
+        if not there.isdisjoint(outputs):
             raise Unreadable("an operator that writes what is there already")
-        there.update(outputs)
-    if not there.issuperset(graph.integers(2)):
+        there |= outputs
+    if set(graph.integers(Graph.OUTPUTS)) - there - loose:
         raise Unreadable("an output that nothing has written")
 
 
-def _has_value(tensor: Table, buffers: list[Table]) -> bool:
-    """Whether a tensor is a constant, or has no elements."""
-    buffer = buffers[tensor.number(2)]
-    return buffer.count(0) > 0 or _is_behind(buffer) or tensor.has(EXTERNAL_BUFFER) or 0 in tensor.integers(0)
+def _is_constant(tensor: Table, buffers: list[Table]) -> bool:
+    buffer = buffers[tensor.number(Tensor.BUFFER)]
+    return buffer.count(Buffer.DATA) > 0 or _is_behind(buffer) or tensor.has(Tensor.EXTERNAL_BUFFER)
 
 
 def _is_behind(buffer: Table) -> bool:
-    """Whether a buffer's data are behind the flatbuffer, as in models of 2 GB and more."""
-    return buffer.number(1, U64) > 1
+    return buffer.number(Buffer.OFFSET, U64) > 1
 
 
-def _graphs_of(operator: Table) -> list[int]:
-    """The graphs that an operator runs, by their numbers."""
-    options, options_2 = operator.tables(4), operator.tables(12)
-    graphs = [options[0].number(field) for field in GRAPHS.get(operator.number(3, U8), ()) if options]
-    kind = operator.number(11, U8)
-    graphs += [options_2[0].number(field) for field in GRAPHS_2.get(kind, ()) if options_2]
-    return graphs + (options_2[0].integers(0) if options_2 and kind == CASE_OPTIONS_2 else [])
+def _is_loose(tensor: Table) -> bool:
+    """Whether a tensor may be read and written at any time: it keeps its value from run to run, or has no elements."""
+    return tensor.number(Tensor.IS_VARIABLE, I8) != 0 or 0 in tensor.integers(Tensor.SHAPE)
 
 
-def _require_no_recursion(called: list[set[int]]) -> None:
-    """``called`` has the graphs that each graph runs: none may lead back to itself, however far."""
+def _check_calls(graphs: list[Table]) -> None:
+    """The graphs that a graph runs exist, and none leads back to itself, however far."""
+    called = [set[int]().union(*map(_called_by, graph.tables(Graph.OPERATORS))) for graph in graphs]
+    for callees in called:
+        _require_below(len(graphs), callees)
     over: set[int] = set()
     while len(over) < len(called):
         ready = {graph for graph, callees in enumerate(called) if graph not in over and callees <= over}
@@ -276,18 +352,15 @@ def _require_no_recursion(called: list[set[int]]) -> None:
         over |= ready
 
 
-def _check_operator(operator: Table, code: int) -> None:
-    inputs, outputs = operator.integers(1), operator.integers(2)
-    least = LEAST.get(code, (0, 0))
-    if len(inputs) < least[0] or len(outputs) < least[1] or -1 in inputs[: least[0]]:
-        raise Unreadable(f"operator {code} with {len(inputs)} inputs and {len(outputs)} outputs")
-    if code == SPLIT:
-        options = operator.tables(4)
-        is_split = operator.number(3, U8) == SPLIT_OPTIONS and options
-        if not is_split or options[0].number(0) != len(outputs):
-            raise Unreadable("SPLIT into another number of parts than it has outputs")
+def _called_by(operator: Table) -> set[int]:
+    """The graphs that an operator runs, by their numbers."""
+    options, options_2 = operator.tables(Operator.OPTIONS), operator.tables(Operator.OPTIONS_2)
+    kind, kind_2 = operator.number(Operator.OPTIONS_TYPE, U8), operator.number(Operator.OPTIONS_2_TYPE, U8)
+    called = {table.number(field) for table in options for field in CALLS.get(kind, ())}
+    called |= {table.number(field) for table in options_2 for field in CALLS_2.get(kind_2, ())}
+    return called.union(*(table.integers(BRANCHES) for table in options_2 if kind_2 == CASE_OPTIONS_2))
 
 
-def _require_below(count: int, indices: list[int], least: int) -> None:
-    if any(not least <= index < count for index in indices):
+def _require_below(count: int, indices: Iterable[int]) -> None:
+    if any(not 0 <= index < count for index in indices):
         raise Unreadable(f"an index that is none of {count}")
