@@ -47,6 +47,16 @@ def unpacked(blob: bytes) -> Any:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(blob, 0))
 
 
+def typed(model: Any, dtype: int, scale: float | None = None) -> bytes:
+    """The model with tensors of another dtype."""
+    for each in model.subgraphs[0].tensors:
+        each.type = dtype
+        if scale is not None:
+            each.quantization = schema.QuantizationParametersT()
+            each.quantization.scale, each.quantization.zeroPoint = [scale], [0]
+    return packed(model)
+
+
 def changed(change: Callable[[Any], None], blob: bytes | None = None) -> bytes:
     """A model, of one SIGN by default, after a change of its objects."""
     model = unpacked(sign() if blob is None else blob)
@@ -107,6 +117,7 @@ def distance_to_before(blob: bytes) -> bytes:
 GOOD: dict[str, Callable[[], bytes]] = {
     "SIGN": sign,
     "WHILE": loop,
+    "ADD of INT8 with scales": lambda: typed(model_of(OPERATORS.ADD, [0, 1], [2], 3), schema.TensorType.INT8, 0.5),
     "SPLIT": lambda: split(2, 2),
     "constants": models.lite_linear,
     "tensors without elements": lambda: models.convert(
@@ -125,6 +136,10 @@ DAMAGED: dict[str, Callable[[], bytes]] = {
     "SLICE of one input": lambda: packed(model_of(OPERATORS.SLICE, [0], [1], 2)),
     "SPLIT without a number": lambda: split(2, None),
     "SPLIT into more parts than outputs": lambda: split(2, 3),
+    "ADD of INT8 without scales": lambda: typed(model_of(OPERATORS.ADD, [0, 1], [2], 3), schema.TensorType.INT8),
+    "SQRT of INT16 without scales": lambda: typed(model_of(OPERATORS.SQRT, [0], [1], 2), schema.TensorType.INT16),
+    "MATRIX_DIAG of strings": lambda: typed(model_of(OPERATORS.MATRIX_DIAG, [0], [1], 2), schema.TensorType.STRING),
+    "VAR_HANDLE with two outputs": lambda: packed(model_of(OPERATORS.VAR_HANDLE, [], [0, 1], 2)),
     "an input that nothing writes": lambda: changed(set_in("subgraphs.0.inputs", [])),
     "an output that is an input": lambda: changed(set_in("subgraphs.0.operators.0.outputs", [0])),
     "a condition that is not computed": lambda: changed(set_in("subgraphs.1.operators", []), loop()),

@@ -7,9 +7,10 @@ distance is followed, as far as the runtime does, and every index into a list is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import IntEnum
 from struct import Struct, error
+from typing import Any
 
 MOST_TABLES = 1_000_000
 
@@ -102,9 +103,15 @@ class Graph(IntEnum):
 
 class Tensor(IntEnum):
     SHAPE = 0
+    TYPE = 1
     BUFFER = 2
+    QUANTIZATION = 4
     IS_VARIABLE = 5
     EXTERNAL_BUFFER = 10  # data in another file
+
+
+class Quantization(IntEnum):
+    SCALES = 2
 
 
 class Buffer(IntEnum):
@@ -149,6 +156,19 @@ LEAST: Mapping[int, tuple[int, int]] = {
     ASSIGN_VARIABLE: (2, 0),
     SIGN: (1, 1),
 }
+VAR_HANDLE = 142  # has one output
+UINT8, STRING, INT16, INT8 = 3, 5, 7, 9
+# The dtypes that an operator takes quantized only: it divides by their scales.
+ADD, SUB, LOG, SQRT, RSQRT, SQUARED_DIFFERENCE = 0, 41, 73, 75, 76, 99
+LESS, GREATER, GREATER_EQUAL, LESS_EQUAL, EQUAL, NOT_EQUAL = 58, 61, 62, 63, 71, 72
+SCALED: Mapping[int, Collection[int]] = {
+    **dict.fromkeys((ADD, LESS, GREATER, GREATER_EQUAL, LESS_EQUAL, EQUAL, NOT_EQUAL), (UINT8, INT8)),
+    SUB: (UINT8, INT16, INT8),
+    **dict.fromkeys((LOG, SQRT, RSQRT), (INT16,)),
+    SQUARED_DIFFERENCE: (INT8,),
+}
+FAKE_QUANT, MATRIX_DIAG, MATRIX_SET_DIAG = 80, 113, 115
+TAKE_NO_STRINGS = {FAKE_QUANT, MATRIX_DIAG, MATRIX_SET_DIAG}
 SPLIT_OPTIONS, SPLITS = 35, 0  # the type of the options; the field with the number of parts
 
 # The fields of options, by their type, that name another graph, which the operator runs.
@@ -235,8 +255,14 @@ class Table:
 
     def integers(self, field: int) -> list[int]:
         """The 32-bit integers of a list; none if it is not there."""
+        return list(self._elements(field, "i"))
+
+    def floats(self, field: int) -> list[float]:
+        return list(self._elements(field, "f"))
+
+    def _elements(self, field: int, code: str) -> tuple[Any, ...]:
         count = self.count(field)
-        return list(Struct(f"<{count}i").unpack_from(self._reader.blob, self._target(field) + 4)) if count else []
+        return Struct(f"<{count}{code}").unpack_from(self._reader.blob, self._target(field) + 4) if count else ()
 
     def tables(self, field: int) -> list[Table]:
         """Those of a list, or the one that a field leads to; none if it is not there."""
@@ -291,20 +317,33 @@ def _check_graph(graph: Table, codes: list[int], buffers: list[Table]) -> None:
         _require_below(len(codes), [operator.number(Operator.CODE)])
         for field in (Operator.INPUTS, Operator.OUTPUTS, Operator.INTERMEDIATES):
             _require_below(len(tensors), set(operator.integers(field)) - LEFT_OUT)
-        _check_operator(operator, codes[operator.number(Operator.CODE)])
+        _check_operator(operator, codes[operator.number(Operator.CODE)], tensors)
     _check_order(graph, buffers)
 
 
-def _check_operator(operator: Table, code: int) -> None:
+def _check_operator(operator: Table, code: int, tensors: list[Table]) -> None:
     inputs, outputs = operator.integers(Operator.INPUTS), operator.integers(Operator.OUTPUTS)
     least_inputs, least_outputs = LEAST.get(code, (0, 0))
     if len(inputs) < least_inputs or len(outputs) < least_outputs or not LEFT_OUT.isdisjoint(inputs[:least_inputs]):
         raise Unreadable(f"operator {code} with {len(inputs)} inputs and {len(outputs)} outputs")
+    if code == VAR_HANDLE and len(outputs) != 1:
+        raise Unreadable("VAR_HANDLE has one output")
+    for tensor in (tensors[each] for each in {*inputs, *outputs} - LEFT_OUT):
+        dtype = tensor.number(Tensor.TYPE, I8)
+        if dtype in SCALED.get(code, ()) and not _has_scale(tensor):
+            raise Unreadable(f"operator {code} on integers without a scale")
+        if dtype == STRING and code in TAKE_NO_STRINGS:
+            raise Unreadable(f"operator {code} on strings")
     if code == SPLIT:
         options = operator.tables(Operator.OPTIONS)
         has_options = operator.number(Operator.OPTIONS_TYPE, U8) == SPLIT_OPTIONS and options
         if not has_options or options[0].number(SPLITS) != len(outputs):
             raise Unreadable("SPLIT into another number of parts than it has outputs")
+
+
+def _has_scale(tensor: Table) -> bool:
+    scales = [scale for table in tensor.tables(Tensor.QUANTIZATION) for scale in table.floats(Quantization.SCALES)]
+    return bool(scales) and all(scale > 0 for scale in scales)
 
 
 def _check_order(graph: Table, buffers: list[Table]) -> None:
