@@ -13,6 +13,7 @@ from struct import Struct, error
 from typing import Any
 
 MOST_TABLES = 1_000_000
+"""Lists may share tables, so that their number is not bounded by the size of the model."""
 
 I8, U8, U16, I32, U32, U64 = (Struct(f"<{code}") for code in "bBHiIQ")
 
@@ -156,7 +157,9 @@ LEAST: Mapping[int, tuple[int, int]] = {
     ASSIGN_VARIABLE: (2, 0),
     SIGN: (1, 1),
 }
-VAR_HANDLE = 142  # has one output
+VAR_HANDLE = 142  # it has one output
+SPLIT_OPTIONS, SPLITS = 35, 0  # the type of SPLIT's options; their field with the number of parts
+
 UINT8, STRING, INT16, INT8 = 3, 5, 7, 9
 # The dtypes that an operator takes quantized only: it divides by their scales.
 ADD, SUB, LOG, SQRT, RSQRT, SQUARED_DIFFERENCE = 0, 41, 73, 75, 76, 99
@@ -169,13 +172,11 @@ SCALED: Mapping[int, Collection[int]] = {
 }
 FAKE_QUANT, MATRIX_DIAG, MATRIX_SET_DIAG = 80, 113, 115
 TAKE_NO_STRINGS = {FAKE_QUANT, MATRIX_DIAG, MATRIX_SET_DIAG}
-SPLIT_OPTIONS, SPLITS = 35, 0  # the type of the options; the field with the number of parts
 
 # The fields of options, by their type, that name another graph, which the operator runs.
 CALLS: Mapping[int, Sequence[int]] = {16: [0], 92: [0, 1], 93: [0, 1], 103: [0]}  # Call, If, While, CallOnce
 CALLS_2: Mapping[int, Sequence[int]] = {6: [1], 7: [6], 13: [5], 14: [2], 15: [0, 1], 21: [1]}  # StableHLO's
 CASE_OPTIONS_2, BRANCHES = 23, 0  # these name a list of them
-
 
 LEFT_OUT = frozenset({-1})  # in place of a tensor
 

@@ -1,7 +1,7 @@
 /* Numbers as text: what printf makes of %.17g, in a seventh of the time.
  *
- * 17 digits are enough for every double to be read back exactly, and Redis writes that
- * many. With integers of 128 bits they are exact for all numbers that need no exponent. */
+ * 17 digits are enough for every double to be read back exactly, and Redis before 7.2
+ * writes that many. With integers of 128 bits they are exact for all numbers that need no exponent. */
 #include <string.h>
 
 #include "core.h"

@@ -187,16 +187,16 @@ def awkward_doubles() -> list[float]:
 
 def test_doubles_are_written_exactly(make_server: Callable[..., Server], redis_binary: RedisBinary) -> None:
     server = make_server(binary=redis_binary)
-    wire = server.wire()
     values = awkward_doubles()
-    put(wire, "k", np.array(values))
-    texts = [text.decode() for text in wire("AI.TENSORGET", "k", "VALUES")]
+    with server.wire() as wire:
+        put(wire, "k", np.array(values))
+        texts = [text.decode() for text in wire("AI.TENSORGET", "k", "VALUES")]
+        numbers = [(text, x) for text, x in zip(texts, values, strict=True) if np.isfinite(x) and x != 0]
+        wire.pipeline(*[("ZADD", "scores", value, number) for number, (_, value) in enumerate(numbers)])
+        scores = wire.pipeline(*[("ZSCORE", "scores", number) for number in range(len(numbers))])
     np.testing.assert_array_equal(np.array([float(text) for text in texts]), values)
-    numbers = [(text, value) for text, value in zip(texts, values, strict=True) if np.isfinite(value) and value != 0]
     if redis_binary.version < (7, 2, 0):
         assert [text for text, _ in numbers] == [f"{value:.17g}" for _, value in numbers]
-    wire.pipeline(*[("ZADD", "scores", value, number) for number, (_, value) in enumerate(numbers)])
-    scores = wire.pipeline(*[("ZSCORE", "scores", number) for number in range(len(numbers))])
     assert [text for text, _ in numbers] == [score.decode() for score in scores]
     with server.wire() as resp3:
         resp3("HELLO", 3)
