@@ -191,7 +191,13 @@ def test_a_transposed_convolution_need_not_be_told_its_batch(wire: Wire, way: st
     blob = touchy_operations.model("transposed convolution", way)
     assert store(wire, blob, list(convolution.inputs), ["z"]) == OK
     inputs = convolution.inputs | {"s": np.array(sizes, np.int32), "x": np.ones((3, 2, 2, 5), np.float32)}
-    assert execute(wire, inputs, ["z"]) == OK
+    reply = execute(wire, inputs, ["z"])
+    try:
+        convolution.run(*inputs.values())
+    except tf.errors.InvalidArgumentError:  # its kernel for this processor wants to be told
+        assert isinstance(reply, Error) and sizes[0] == -1
+        return
+    assert reply == OK
     whole = inputs | {"s": np.array((3, 4, 4, 2), np.int32)}
     np.testing.assert_allclose(get(wire, "z"), convolution.run(*whole.values()), rtol=1e-5)
 
