@@ -133,6 +133,8 @@ class Run:
     """The worker does not count as attentive: another one serves the queue meanwhile."""
     overdue: Callable[[float], None] = lambda seconds: None
     """Called, once for a call, when it was expected to be short and has lasted so many seconds."""
+    ended: Callable[[], None] = lambda: None
+    """Called when ``terminate`` has been."""
     batch: Any = None
     requests: list[Any] = field(default_factory=list)
     lock: Any = field(default_factory=Lock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors reach the client; the rest is noise in a server's output
@@ -25,7 +25,9 @@ from redisai_py.backend import (
     parse_device,
 )
 from redisai_py.cores import Pool
+from redisai_py.worker import runs
 
+from . import native
 from .programs import Program, program_of
 
 LONGEST_WAIT = 30.0  # seconds that a run waits for the session that replaces one which was ended
@@ -83,33 +85,33 @@ class Engine:
     """A TensorFlow session and its prepared call.
 
     TensorFlow can end a run only together with its session, so an engine is used
-    up by that, and ``replaced`` is set when there is another one.
+    up by that, and ``replaced`` is set when there is another one. It ends loops; what
+    has none goes on to the end, and only others get the new engine.
     """
 
     def __init__(self, program: Program, inputs: list[str], outputs: list[str], config: Any, pool: int) -> None:
         """``inputs`` and ``outputs`` are names of the program's, in the order of the call's."""
-        options = config_pb2.CallableOptions(
-            feed=[program.inputs[name] for name in inputs], fetch=[program.outputs[name] for name in outputs]
-        )
-        options.run_options.inter_op_thread_pool = pool
+        self.tensors = [program.inputs[name] for name in inputs], [program.outputs[name] for name in outputs]
+        self.run_options = config_pb2.RunOptions(inter_op_thread_pool=pool)
         self.program = program
         self.session = tf.compat.v1.Session(graph=program.graph, config=config)
         for operation, feed in program.start:
             self.session.run(operation, feed)
         # Session.run looks at names, types and shapes anew in every call, for 170 us.
+        options = config_pb2.CallableOptions(feed=self.tensors[0], fetch=self.tensors[1], run_options=self.run_options)
         self.call = self.session._make_callable_from_options(options) if program.outputs else run_without_outputs
         self.ended = False
-        self.expects_successor = False  # somebody is about to ask for one, so that waiting for it is worth it
         self.replaced = Event()
 
     def end(self) -> None:
-        """Ends its runs, from any thread."""
-        self.ended = True
-        self.session.close()
+        """Has its runs end, from any thread, without waiting for that, as closing a session does."""
+        if not self.ended:
+            self.ended = True
+            Thread(target=self.session.close, daemon=True).start()
 
     def close(self) -> None:
         """Gives its memory back."""
-        self.end()
+        self.session.close()
         self.program.close()
 
 
@@ -120,6 +122,8 @@ class Session:
         self._backend = backend
         self._source = (source.device, source.inputs, source.outputs)
         self._engine = self._create(source.blob)
+        self._native = self._run_natively(len(source.blob))
+        self._retired: list[native.NativeRun] = []  # the module knows their addresses as long as the session's
 
     def _create(self, blob: bytes) -> Engine:
         device, inputs, outputs = self._source
@@ -140,24 +144,51 @@ class Session:
                 program.close()
                 raise
 
+    def _run_natively(self, size: int) -> native.NativeRun | None:
+        """What runs the graph, of a model of so many bytes, in C; None: it is run by the prepared call only."""
+        engine, pool = self._engine, self._backend.pool()
+        suits = parse_device(self._source[0])[0] == "CPU" and pool == CALLING_THREAD and self.outputs
+        if not suits or not native.gains(engine.program.graph, size) or not native.open_library():
+            return None
+        try:
+            return native.NativeRun(engine.session, *engine.tensors, engine.run_options.SerializeToString())
+        except native.Unsupported:
+            return None
+
+    def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
+        used = self._native
+        if used is None:
+            return False
+        control = self._begin(run)
+        done: bool = runs.run_requests(requests, merged, used.address, 0)
+        if used is not self._native:
+            used.retire()
+        if control.leave() and not done:
+            raise BackendError("Session has been closed.")
+        return done
+
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
-        control = run.state.get(Control) or Control()
-        run.state[Control] = control
-        call, convert = control.take(self._engine), self._as_input
-        run.terminate = control
-        if run.away:  # others are too short to be worth it
-            self._backend.threads.arrange(run.alone)
+        control = self._begin(run)
+        call, convert = control.engine.call, self._as_input
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:
                 results.append(call(*map(convert, tensors)))
             except Exception as error:
                 results.append(self._retry(tensors, error, control, run))
-        if control.leave():
-            run.retune = True
+        control.leave()
         if self._gives_strings:
             results = [result if isinstance(result, Exception) else list(map(as_output, result)) for result in results]
         return results
+
+    def _begin(self, run: Run) -> Control:
+        """The worker's control, of what its run is now in."""
+        control: Control = run.state.get(Control) or Control(run)
+        run.state[Control] = run.terminate = control
+        control.take(self._engine)
+        if run.away:  # others are too short to be worth it
+            self._backend.threads.arrange(run.alone)
+        return control
 
     def _retry(self, tensors: list[Any], error: Exception, control: Control, run: Run) -> Outputs | Exception:
         """What a failed run leads to: its error, or another run, if its session was ended for another one's sake."""
@@ -167,11 +198,10 @@ class Session:
         elif not engine.ended:
             return BackendError(str(error))
         else:
-            wait = engine.expects_successor and not control.used
-            run.retune = not wait
-            if not wait or not engine.replaced.wait(LONGEST_WAIT):
+            if control.used or not engine.replaced.wait(LONGEST_WAIT):
                 return BackendError(str(error))
             call = control.take(self._engine)
+            run.retune = self._engine.ended  # there was no other one to be had, so try again
         try:
             outputs: Outputs = call(*map(self._as_input, tensors))
             return outputs
@@ -192,6 +222,10 @@ class Session:
             return
         try:
             self._engine = self._create(blob)
+            former, self._native = self._native, self._run_natively(len(blob))
+            if former is not None:
+                former.retire()  # if it cannot yet, who is in a run does it then
+                self._retired.append(former)
             engine.program.close()
         finally:
             engine.replaced.set()
@@ -201,34 +235,29 @@ class Session:
 
 
 class Control:
-    """How a worker's run is ended: calling it does that, from another thread."""
+    """How a worker's run is ended: calling it does that, from another thread, and asks for another engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self.engine: Any = None
         self.used = False
-        self.running = False
 
     def take(self, engine: Engine) -> Any:
         """Notes what the worker's run uses, and returns the call."""
         self.engine = engine
         self.used = False
-        self.running = True
         return engine.call
 
     def leave(self) -> bool:
-        """The run is over; true when its engine has to be replaced."""
-        self.running = False
+        """The run is over; true when it has been ended."""
         self.engine = None  # which may be deleted long before this worker runs another one
         return self.used
 
     def __call__(self) -> None:
-        # In this order: whichever of this and leave() comes first, nobody waits for a successor that nobody asks for.
         engine = self.engine
-        if engine is None:
-            return
-        self.used = True
-        engine.expects_successor = self.running
-        engine.end()
+        if engine is not None:
+            self.used = self._run.retune = True
+            engine.end()
 
 
 def as_input(tensor: Any) -> Any:

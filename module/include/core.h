@@ -12,6 +12,7 @@
 #include "job.h"
 #include "dag.h"
 #include "runner.h"
+#include "gate.h"
 #include "queue.h"
 #include "calls.h"
 #include "flows.h"

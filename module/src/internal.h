@@ -16,6 +16,7 @@ void rai_queue_push_behind(rai_queue *queue, rai_job *job);
 void rai_queue_hasten(rai_queue *queue, const rai_model *model);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
 void rai_queues_init(void);
+int64_t rai_usable_cores(void);
 void rai_queues_subscribe(RedisModuleCtx *ctx);
 /* Around callbacks. A worker that stays long in one, or waits in it for another
  * job, is replaced meanwhile, beyond the queue's limit. Elsewhere these do nothing. */

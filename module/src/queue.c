@@ -29,7 +29,7 @@ static rai_queue *soon_queues;                                  /* event loop on
 static int hold_back;                                           /* pushes wait for the end of the turn */
 static int loading; /* jobs behind wait for the end of a load: it has the cores to itself */
 
-static int64_t usable_cores(void) {
+int64_t rai_usable_cores(void) {
     cpu_set_t cores;
     if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
     return CPU_COUNT(&cores);
@@ -62,7 +62,7 @@ rai_queue *rai_queue_of_device(const char *device) {
         int64_t limit = rai_config()->threads_per_queue;
         rai_queue **last = &queues;
         while (*last) last = &(*last)->next;
-        queue = queue_new(device, limit ? limit : usable_cores());
+        queue = queue_new(device, limit ? limit : rai_usable_cores());
         __atomic_store_n(last, queue, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&queues_lock);

@@ -20,6 +20,9 @@
  * few wait behind it, and a hand-over costs its client several times as much; and what it
  * may take on workers, whose caches are cold more often, for that to be tried. */
 enum { AT_ONCE = 10000, AFTER_PAUSE = 30000, PAUSE = 30000, WORTH_A_TRY = 40000 };
+/* Where there are no more cores than these, all of it may be twice as long: event loop, worker
+ * and clients on one machine are in each other's way, and a hand-over costs all of them. */
+enum { FEW_CORES = 2 };
 /* A single run counts as no more, since the kernel may have interrupted it. */
 enum { MOST_AT_ONCE = 2 * AT_ONCE, MOST_ON_WORKER = 100000 };
 /* So many runs on workers come before the first try, twice as many before each further
@@ -163,6 +166,17 @@ static int shrink_shapes(rai_shapes *shapes, const rai_job *job) {
     return 1;
 }
 
+/* What a run's time counts. */
+static int64_t counted(int64_t elapsed_ns) {
+    static int64_t divisor; /* 0: not looked yet */
+    int64_t known = __atomic_load_n(&divisor, __ATOMIC_RELAXED);
+    if (known == 0) {
+        known = rai_usable_cores() > FEW_CORES ? 1 : 2;
+        __atomic_store_n(&divisor, known, __ATOMIC_RELAXED);
+    }
+    return elapsed_ns / known;
+}
+
 /* So many runs on workers are enough to judge by. */
 static void judge(rai_runner *runner, rai_model *model) {
     rai_pace *pace = &runner->pace;
@@ -195,6 +209,7 @@ static void see(rai_pace *pace, const rai_job *job, int64_t elapsed_ns) {
         if (job->error || !note_shapes(&pace->seen_shapes, job)) return;
     }
     pace->seen++;
+    elapsed_ns = counted(elapsed_ns);
     pace->seen_ns += elapsed_ns < MOST_ON_WORKER ? elapsed_ns : MOST_ON_WORKER;
 }
 
@@ -220,10 +235,10 @@ static void go_back(rai_runner *runner, rai_model *model) {
     pthread_mutex_unlock(&pace_lock);
 }
 
-/* A run's time, or, after a pause, what stands to AT_ONCE as that does to AFTER_PAUSE (event loop). */
+/* What a run counts, or, after a pause, what stands to AT_ONCE as that does to AFTER_PAUSE (event loop). */
 static int64_t weighed(int64_t started, int64_t ended) {
     static int64_t last_ended;
-    int64_t elapsed = ended - started;
+    int64_t elapsed = counted(ended - started);
     int after_pause = started - last_ended >= PAUSE;
     last_ended = ended;
     return after_pause ? elapsed * AT_ONCE / AFTER_PAUSE : elapsed;
@@ -232,8 +247,8 @@ static int64_t weighed(int64_t started, int64_t ended) {
 /* Notes what a run on the event loop counts; ends such runs if they take too long. */
 static void watch(rai_runner *runner, rai_model *model, int64_t weighed_ns) {
     rai_pace *pace = &runner->pace;
-    int64_t counted = weighed_ns < MOST_AT_ONCE ? weighed_ns : MOST_AT_ONCE;
-    pace->average_ns += (counted - pace->average_ns) / AVERAGE_OVER;
+    if (weighed_ns > MOST_AT_ONCE) weighed_ns = MOST_AT_ONCE;
+    pace->average_ns += (weighed_ns - pace->average_ns) / AVERAGE_OVER;
     pace->runs++;
     if (pace->average_ns > AT_ONCE) go_back(runner, model);
 }

@@ -2,9 +2,9 @@
 
 From the Redis API table come ``redis_api.h``, ``redis_api.c`` and
 ``redis_api.pxd``; from the command table ``command_table.h`` and ``command_info.h``; from
-the table of onnxruntime's C API ``onnxruntime_api.h`` and ``onnxruntime_api.pxd``; and from our own
-headers in ``module/include`` come ``core.pxd``, ``core.cdef`` (the text that cffi reads) and
-``program.pxd``. From the table of the C API for other modules comes ``shared_api.h``.
+the tables of onnxruntime's and TensorFlow's C APIs ``onnxruntime_api.h``, ``tensorflow_api.h`` and a
+``.pxd`` of each; and from our own headers in ``module/include`` come ``core.pxd``, ``core.cdef`` (the text
+that cffi reads) and ``program.pxd``. From the table of the C API for other modules comes ``shared_api.h``.
 No declaration is written twice by hand.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pycparser import c_ast, c_generator, c_parser
 
-from . import onnxruntime_api, shared_api
+from . import onnxruntime_api, shared_api, tensorflow_api
 from .command_info import command_info
 from .commands import COMMANDS
 from .redis_api import CALLBACKS, COMMAND_INFO_STRUCTURES, CONSTANTS, FUNCTIONS, KEY_FLAGS, OPAQUE_TYPES, REQUIRED_LEVEL
@@ -309,6 +309,49 @@ def onnxruntime_pxd() -> str:
     return "\n".join(lines) + "\n"
 
 
+def tensorflow_header() -> str:
+    """A structure of TensorFlow's functions, and their names in the same order."""
+    name, members = tensorflow_api.STRUCTURE
+    lines = [
+        f"/* {NOTICE} */",
+        "#ifndef TENSORFLOW_API_H",
+        "#define TENSORFLOW_API_H",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        *(f"typedef struct {opaque} {opaque};" for opaque in tensorflow_api.OPAQUE_TYPES),
+        f"typedef struct {name} {{ {' '.join(f'{member};' for member in members)} }} {name};",
+        "typedef struct TfApi {",
+        *(f"    {f.returns} (*{f.name})({f.parameters});" for f in tensorflow_api.FUNCTIONS),
+        "} TfApi;",
+        f"enum {{ TF_API_FUNCTIONS = {len(tensorflow_api.FUNCTIONS)} }};",
+        "static const char *const TF_API_NAMES[TF_API_FUNCTIONS] = {",
+        *(f'    "{f.name}",' for f in tensorflow_api.FUNCTIONS),
+        "};",
+        "#endif",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def tensorflow_pxd() -> str:
+    name, members = tensorflow_api.STRUCTURE
+    lines = [
+        f"# {NOTICE}",
+        "from libc.stdint cimport int64_t",
+        'cdef extern from "tensorflow_api.h" nogil:',
+        "    int TF_API_FUNCTIONS",
+        "    const char *const *TF_API_NAMES",
+        *(f"    ctypedef struct {opaque}" for opaque in tensorflow_api.OPAQUE_TYPES),
+        f"    ctypedef struct {name}:",
+        *(f"        {member}" for member in members),
+        "    ctypedef struct TfApi:",
+        *(
+            f"        {f.returns} (*{f.name})({'' if f.parameters == 'void' else f.parameters}) noexcept nogil"
+            for f in tensorflow_api.FUNCTIONS
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
@@ -330,6 +373,8 @@ def main() -> None:
         "shared_api.h": shared_api.implementation_header(NOTICE),
         "onnxruntime_api.h": onnxruntime_header(),
         "onnxruntime_api.pxd": onnxruntime_pxd(),
+        "tensorflow_api.h": tensorflow_header(),
+        "tensorflow_api.pxd": tensorflow_pxd(),
         "core.cdef": opaque_declarations()
         + callback_declarations()
         + cffi_declarations(core)

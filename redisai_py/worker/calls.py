@@ -70,10 +70,7 @@ class Redis:
                 raise BackendError(wrong_count(model, "inputs", model.inputs.count, len(inputs)))
             if output_count != model.outputs.count:
                 raise BackendError(wrong_count(model, "outputs", model.outputs.count, output_count))
-            (result,) = execute(session, inputs, run)
-            if run.retune:  # it is this model's session that asks for it, not the script's
-                run.retune = False
-                native.retune_model(address(model))
+            (result,) = execute(session, inputs, run, address(model))
         finally:
             lib.rai_model_release(model)
         if isinstance(result, Exception):
@@ -83,16 +80,26 @@ class Redis:
         return outputs
 
 
-def execute(session: Any, inputs: list[Any], run: Run) -> list[Any]:
+def execute(session: Any, inputs: list[Any], run: Run, model: int) -> list[Any]:
     """Runs a model within the script's run, with the whole MODEL_EXECUTION_TIMEOUT of its own."""
+
+    def retune() -> None:  # it is this model's session that asks for it, not the script's
+        if run.retune:
+            run.retune = False
+            native.retune_model(model)
+
+    ended = run.ended
     with run.lock:
         run.deadline = time.monotonic() + native.execution_limit()
+        run.ended = retune
     native.arm_watchdog(run.deadline)
     try:
         results: list[Any] = session.execute([inputs], run)
     finally:
         with run.lock:
             run.terminate = None
+            run.ended = ended
+        retune()  # what the watchdog has not asked for
     return results
 
 

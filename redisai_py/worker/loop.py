@@ -34,6 +34,7 @@ class Device:
         """The life of a worker thread."""
         run = Run()
         run.overdue = lambda seconds: self._overdue(run, seconds)
+        run.ended = lambda: retune(run, run.requests[0])
         watchdog.watch(run)
         wake_at = inf
         while True:
@@ -134,9 +135,7 @@ class Device:
         if run.prefer:
             run.prefer = False
             native.prefer_this_worker(self.queue)
-        if run.retune:
-            run.retune = False
-            native.retune(requests[0])
+        retune(run, requests[0])
         native.complete(requests)
 
     def _overdue(self, run: Run, seconds: float) -> None:
@@ -144,6 +143,13 @@ class Device:
         with self.lock:
             self.scheduler.overdue(run.batch, seconds)
         native.replace_stuck_worker(self.queue)
+
+
+def retune(run: Run, request: Request) -> None:
+    """Does what the session of the request's model asks for."""
+    if run.retune:
+        run.retune = False
+        native.retune(request)
 
 
 def execute(batch: Batch[Request], run: Run) -> list[Any] | None:

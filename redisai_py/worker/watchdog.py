@@ -53,5 +53,6 @@ def end(run: Run) -> None:
         return
     try:
         run.terminate()
+        run.ended()
     except Exception as error:
         log("warning", f"a running model could not be terminated: {error}")

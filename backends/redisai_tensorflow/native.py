@@ -1,0 +1,55 @@
+"""Small graphs run without Python, through TensorFlow's C API, and on Redis' event loop if they are short."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from redisai_py.worker import tensorflow_program
+from redisai_py.worker.programs import Runner
+from redisai_py.worker.tensorflow_program import Unsupported
+
+from .predictable import is_predictable
+
+__all__ = ["NativeRun", "Unsupported", "gains", "open_library"]
+
+MOST_BYTES = 1 << 20
+"""Of a model: the C API cannot use the prepared call, so that the weights are in memory once more."""
+
+
+@cache
+def open_library() -> bool:
+    """Whether TensorFlow's package has a library with the C API."""
+    for path in sorted(Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc.so*")):
+        try:
+            tensorflow_program.open_library(str(path))
+            return True
+        except tensorflow_program.Unsupported:
+            pass
+    return False
+
+
+def gains(graph: Any, size: int) -> bool:
+    """Whether a tf.Graph, of a model of so many bytes, is to be run in C."""
+    return size <= MOST_BYTES and is_predictable(operation.type for operation in graph.get_operations())
+
+
+class NativeRun:
+    """A graph, run in C in its session. Raises Unsupported."""
+
+    def __init__(self, session: Any, inputs: list[str], outputs: list[str], run_options: bytes) -> None:
+        """``inputs`` and ``outputs`` are names of the graph's tensors, in the order of the calls."""
+        feeds, fetches = places(session.graph, inputs), places(session.graph, outputs)
+        self._program = tensorflow_program.GraphProgram(session, feeds, fetches, run_options)
+        self._runner = Runner(self._program, len(inputs), len(outputs), predictable=True)
+        self.address = self._runner.address
+        self.retire = self._program.retire
+
+
+def places(graph: Any, names: list[str]) -> list[tuple[Any, int]]:
+    """Where tensors come from: an operation, and which of its outputs."""
+    tensors = [graph.get_tensor_by_name(name) for name in names]
+    return [(tensor.op, tensor.value_index) for tensor in tensors]
