@@ -32,9 +32,9 @@ def open_library() -> bool:
     return False
 
 
-def gains(graph: Any, size: int) -> bool:
-    """Whether a tf.Graph, of a model of so many bytes, is to be run in C."""
-    return size <= MOST_BYTES and is_predictable(operation.type for operation in graph.get_operations())
+def gains(graph: Any, outputs: list[str], size: int) -> bool:
+    """Whether these tensors of a tf.Graph, of a model of so many bytes, are to be computed in C."""
+    return size <= MOST_BYTES and is_predictable(graph, outputs)
 
 
 class NativeRun:

@@ -1,17 +1,20 @@
 """Graphs whose run time grows with the dims of their inputs and follows from them.
 
 Only these may be run on Redis's event loop, once their runs have shown to be short
-(module/src/runner.c). What is excluded: loops and branches, calls of functions, whatever makes a
-shape out of a tensor's values (Fill, Range, Tile, Pad, ...) and every operation that is not known here.
+(module/src/runner.c). What is excluded: loops and branches, whatever makes a shape out of a
+tensor's values (Fill, Range, Tile, Pad, ...) and every operation that is not known here, in functions, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
+
+from .operations import functions_of
+from .saved_models import reachable
 
 STRUCTURE = """
-    Assert Const EnsureShape Identity IdentityN NoOp Placeholder PlaceholderWithDefault ReadVariableOp StopGradient
-    VarHandleOp
+    Assert Const EnsureShape Identity IdentityN NoOp PartitionedCall Placeholder PlaceholderWithDefault ReadVariableOp
+    StatefulPartitionedCall StopGradient VarHandleOp VariableV2
 """
 ELEMENTWISE = """
     Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BiasAdd BitwiseAnd BitwiseOr BitwiseXor Cast Ceil
@@ -37,6 +40,17 @@ ARRANGEMENTS = """
 OPERATIONS = frozenset((STRUCTURE + ELEMENTWISE + REDUCTIONS + LAYERS + ARRANGEMENTS).split())
 
 
-def is_predictable(operations: Iterable[str]) -> bool:
-    """Whether a graph of just these operations is such."""
-    return OPERATIONS.issuperset(operations)
+def is_predictable(graph: Any, outputs: list[str]) -> bool:
+    """Whether these tensors of a tf.Graph are computed in such a way."""
+    graph_def = graph.as_graph_def()
+    nodes = {node.name: node for node in graph_def.node}
+    library = {function.signature.name: function.node_def for function in graph_def.library.function}
+    needed = [nodes[name] for name in reachable(nodes, outputs)]
+    called = {name for node in needed for name in functions_of(node)}
+    bodies: set[str] = set()
+    while called:
+        name = called.pop()
+        bodies.add(name)
+        needed += library[name]
+        called.update(inner for node in library[name] for inner in functions_of(node) if inner not in bodies)
+    return OPERATIONS.issuperset(node.op for node in needed)

@@ -148,7 +148,7 @@ class Session:
         """What runs the graph, of a model of so many bytes, in C; None: it is run by the prepared call only."""
         engine, pool = self._engine, self._backend.pool()
         suits = parse_device(self._source[0])[0] == "CPU" and pool == CALLING_THREAD and self.outputs
-        if not suits or not native.gains(engine.program.graph, size) or not native.open_library():
+        if not suits or not native.gains(engine.program.graph, engine.tensors[1], size) or not native.open_library():
             return None
         try:
             return native.NativeRun(engine.session, *engine.tensors, engine.run_options.SerializeToString())

@@ -6,7 +6,7 @@ That they give what TensorFlow gives is tested where the commands are, in test_t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -60,6 +60,25 @@ def test_a_short_graph_runs_on_the_event_loop(server: Server, wire: Wire) -> Non
     np.testing.assert_allclose(get(wire, "y"), expected(-X), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("files", "feeds"),
+    [
+        (lambda: models.saved_model(models.Affine), {"x": X, "offset": np.ones((2, 2), np.float32)}),
+        (models.saved_model_of_tensorflow_1, {"x": X}),
+    ],
+    ids=["TensorFlow 2", "TensorFlow 1"],
+)
+def test_a_saved_model_does_too(
+    server: Server, wire: Wire, files: Callable[[], Mapping[str, bytes]], feeds: Mapping[str, np.ndarray]
+) -> None:
+    """What restores its variables, and calls of functions, are no obstacles."""
+    assert store(wire, models.zipped(files()), list(feeds), ["y"]) == OK
+    for name, array in feeds.items():
+        put(wire, name, array)
+    becomes_short(server, wire, "m", "AI.MODELEXECUTE", "m", "INPUTS", len(feeds), *feeds, "OUTPUTS", 1, "y")
+    assert_tensor(wire, "y", models.run_saved_model(files(), feeds)["y"])
+
+
 def test_its_errors_are_those_of_tensorflow(server: Server, wire: Wire) -> None:
     assert store(wire, relu_layer(), ["x"], ["y"]) == OK
     put(wire, "x", X)
@@ -77,21 +96,17 @@ def test_its_errors_are_those_of_tensorflow(server: Server, wire: Wire) -> None:
     assert wire("EXISTS", "z") == 0
 
 
-def spin() -> bytes:
-    return models.spin()
-
-
-def called() -> bytes:
-    """y = 2 x, by a function of the graph's library."""
-    return models.graph(lambda: tf.identity(tf.function(lambda x: x + x)(models.input_of("x", tf.int64)), name="y"))
-
-
 def filled() -> bytes:
     """y has as many elements as x says."""
     return models.graph(lambda: tf.fill([models.input_of("x", tf.int64)], 1.0, name="y"))
 
 
-@pytest.mark.parametrize("build", [spin, called, filled])
+def filled_in_a_function() -> bytes:
+    fill = tf.function(lambda x: tf.fill([x], 1.0), autograph=False)
+    return models.graph(lambda: tf.identity(fill(models.input_of("x", tf.int64)), name="y"))
+
+
+@pytest.mark.parametrize("build", [models.spin, filled, filled_in_a_function])
 def test_what_does_not_follow_from_the_shapes_never_runs_there(
     server: Server, wire: Wire, build: Callable[[], bytes]
 ) -> None:
