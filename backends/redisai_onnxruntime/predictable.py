@@ -2,13 +2,13 @@
 
 Only these may be run on Redis's event loop, once their runs have shown to be short
 (module/src/runner.c). What is excluded: loops and branches, whatever makes a shape
-out of a tensor's values (Expand, Range, Tile, ...), and every operator that is
-not known here.
+out of a tensor's values (Expand, Range, Tile, ...), what a smaller input may make
+larger (GatherND), and every operator that is not known here.
 """
 
 from __future__ import annotations
 
-from .protobuf import MalformedError, operators
+from .protobuf import MalformedError, Node, nodes
 
 MOST_BYTES = 1 << 20
 """Of a model: one that reads more than that is not short."""
@@ -30,8 +30,8 @@ LAYERS = """
     MeanVarianceNormalization QLinearConv QLinearMatMul RMSNormalization RNN
 """
 ARRANGEMENTS = """
-    Concat Constant DepthToSpace Flatten Gather GatherElements GatherND Reshape Shape Size Slice SpaceToDepth Split
-    Squeeze Transpose Unsqueeze
+    Concat Constant DepthToSpace Flatten Gather GatherElements Reshape Shape Size Slice SpaceToDepth Split Squeeze
+    Transpose Unsqueeze
 """
 CLASSICAL = """
     ArrayFeatureExtractor Binarizer FeatureVectorizer Imputer LabelEncoder LinearClassifier LinearRegressor Normalizer
@@ -44,9 +44,34 @@ OPERATORS = {
 }
 
 
+DECIDING: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("CumSum", "Reshape", "Split", "Squeeze", "TopK", "Unsqueeze"), (1,)),
+    **{name: (1,) for name in REDUCTIONS.split() if name.startswith("Reduce")},
+    "Slice": (1, 2, 3, 4),
+    # Of a filter, since a smaller one may make more work.
+    **dict.fromkeys(("Conv", "ConvInteger"), (1,)),
+    "QLinearConv": (3,),
+}
+"""Inputs that the shape of a result depends on, where a node has them: they have to be constants."""
+
+
 def is_predictable(blob: bytes) -> bool:
     """Whether the model, a serialised ModelProto, is one of these."""
     try:
-        return len(blob) <= MOST_BYTES and operators(blob) <= OPERATORS
+        if len(blob) > MOST_BYTES:
+            return False
+        graph, constants = nodes(blob)
     except (MalformedError, UnicodeDecodeError):
         return False
+    for node in graph:
+        if node.operator in OPERATORS and constants.issuperset(filter(None, node.inputs)):
+            constants.update(node.outputs)
+    return all(node.operator in OPERATORS and follows(node, constants) for node in graph)
+
+
+def follows(node: Node, constants: set[str]) -> bool:
+    """Whether the shapes of a node's results follow from those of its inputs, and grow with them."""
+    if node.operator == "Squeeze" and len(node.inputs) < 2 and "axes" not in node.attributes:
+        return False  # how many dims are left depends on the dims
+    deciding = [node.inputs[position] for position in DECIDING.get(node.operator, ()) if position < len(node.inputs)]
+    return constants.issuperset(name for name in deciding if name)

@@ -8,12 +8,14 @@ numbers are those of onnx.proto.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE_INITIALIZER = 1, 5, 15
 FUNCTION_NODE = 7
-NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 4, 5, 7
+NODE_INPUT, NODE_OUTPUT, NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 4, 5, 7
+ATTRIBUTE_NAME, TENSOR_NAME = 1, 8
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 ATTRIBUTE_SPARSE_TENSOR, ATTRIBUTE_SPARSE_TENSORS = 22, 23
 SPARSE_VALUES, SPARSE_INDICES = 1, 2
@@ -93,29 +95,47 @@ def has_graph(blob: bytes) -> bool:
         return False
 
 
-def operators(blob: bytes) -> set[str]:
-    """The operators of the model's graph, as ``domain:name``, or just the name for those of ONNX itself.
+@dataclass
+class Node:
+    """A node of the graph. ``operator`` is ``domain:name``, or just the name for those of ONNX itself."""
 
-    Those of subgraphs are left out, but not the operators that have subgraphs; functions
-    of the model itself are in domains of their own. Raises MalformedError.
+    operator: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: list[str]
+
+
+def nodes(blob: bytes) -> tuple[list[Node], set[str]]:
+    """The nodes of the model's graph, and the names of its initialisers; raises MalformedError.
+
+    Those of subgraphs are left out, but not the nodes that have subgraphs; functions
+    of the model itself are in domains of their own.
     """
-    found = set()
+    found: list[Node] = []
+    initialisers: set[str] = set()
     for number, graph in fields(memoryview(blob)):
         if number != MODEL_GRAPH or isinstance(graph, int):
             continue
-        for number, node in fields(graph):
-            if number != GRAPH_NODE or isinstance(node, int):
-                continue
-            texts = {number: bytes(value).decode() for number, value in fields(node) if is_name(number, value)}
-            domain = texts.get(NODE_DOMAIN, "")
-            name = texts.get(NODE_OPERATOR, "")
-            found.add(f"{domain}:{name}" if domain not in ("", "ai.onnx") else name)
-    return found
+        for number, message in fields(graph):
+            if number == GRAPH_NODE and not isinstance(message, int):
+                found.append(node_of(message))
+            elif number == GRAPH_INITIALIZER and not isinstance(message, int):
+                initialisers.update(texts(message, TENSOR_NAME))
+    return found, initialisers
 
 
-def is_name(number: int, value: int | memoryview) -> bool:
-    """Whether a field of a node is its operator's name or domain."""
-    return number in (NODE_OPERATOR, NODE_DOMAIN) and not isinstance(value, int)
+def node_of(message: memoryview) -> Node:
+    domain, name = (next(iter(texts(message, number)), "") for number in (NODE_DOMAIN, NODE_OPERATOR))
+    attributes = [value for number, value in fields(message) if number == NODE_ATTRIBUTE]
+    names = [name for value in attributes if not isinstance(value, int) for name in texts(value, ATTRIBUTE_NAME)]
+    operator = f"{domain}:{name}" if domain not in ("", "ai.onnx") else name
+    return Node(operator, texts(message, NODE_INPUT), texts(message, NODE_OUTPUT), names)
+
+
+def texts(message: memoryview, wanted: int) -> list[str]:
+    """The values of a field of text."""
+    values = [value for number, value in fields(message) if number == wanted]
+    return [bytes(value).decode() for value in values if not isinstance(value, int)]
 
 
 def has_external_data(blob: bytes) -> bool:

@@ -19,6 +19,11 @@ __all__ = ["NativeRun", "Unsupported", "gains", "open_library"]
 MOST_BYTES = 1 << 20
 """Of a model: the C API cannot use the prepared call, so that the weights are in memory once more."""
 
+DTYPES = {tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.bool} | {
+    getattr(tf, f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+}
+"""What outputs may be, or the run would be done twice."""
+
 
 @cache
 def open_library() -> bool:
@@ -34,7 +39,10 @@ def open_library() -> bool:
 
 def gains(graph: Any, outputs: list[str], size: int) -> bool:
     """Whether these tensors of a tf.Graph, of a model of so many bytes, are to be computed in C."""
-    return size <= MOST_BYTES and is_predictable(graph, outputs)
+    if size > MOST_BYTES or not all(graph.get_tensor_by_name(name).dtype.base_dtype in DTYPES for name in outputs):
+        return False
+    graph_def = graph.as_graph_def()  # of an archive it may be larger
+    return graph_def.ByteSize() <= MOST_BYTES and is_predictable(graph_def, outputs)
 
 
 class NativeRun:
@@ -44,7 +52,7 @@ class NativeRun:
         """``inputs`` and ``outputs`` are names of the graph's tensors, in the order of the calls."""
         feeds, fetches = places(session.graph, inputs), places(session.graph, outputs)
         self._program = tensorflow_program.GraphProgram(session, feeds, fetches, run_options)
-        self._runner = Runner(self._program, len(inputs), len(outputs), predictable=True)
+        self._runner = Runner(self._program, len(inputs), len(outputs), predictable=True, may_wait=True)
         self.address = self._runner.address
         self.retire = self._program.retire
 

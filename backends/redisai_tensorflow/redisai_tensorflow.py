@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors reach the client; the rest is noise in a server's output
@@ -105,9 +106,14 @@ class Engine:
 
     def end(self) -> None:
         """Has its runs end, from any thread, without waiting for that, as closing a session does."""
-        if not self.ended:
-            self.ended = True
+        if self.ended:
+            return
+        self.ended = True
+        try:
             Thread(target=self.session.close, daemon=True).start()
+        except BaseException:
+            self.ended = False
+            raise
 
     def close(self) -> None:
         """Gives its memory back."""
@@ -168,12 +174,11 @@ class Session:
         return done
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
-        control = self._begin(run)
-        call, convert = control.engine.call, self._as_input
+        control, convert = self._begin(run), self._as_input
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:
-                results.append(call(*map(convert, tensors)))
+                results.append(control.engine.call(*map(convert, tensors)))
             except Exception as error:
                 results.append(self._retry(tensors, error, control, run))
         control.leave()
@@ -193,20 +198,28 @@ class Session:
     def _retry(self, tensors: list[Any], error: Exception, control: Control, run: Run) -> Outputs | Exception:
         """What a failed run leads to: its error, or another run, if its session was ended for another one's sake."""
         engine = control.engine
-        if not all(map(self._is_known, tensors)):
-            call, tensors = engine.call, list(map(as_input, tensors))  # TensorFlow has the words for a wrong dtype
-        elif not engine.ended:
-            return BackendError(str(error))
-        else:
-            if control.used or not engine.replaced.wait(LONGEST_WAIT):
-                return BackendError(str(error))
-            call = control.take(self._engine)
-            run.retune = self._engine.ended  # there was no other one to be had, so try again
+        if not all(map(self._is_known, tensors)):  # TensorFlow has the words for a wrong dtype
+            return self._call(engine, list(map(as_input, tensors)))
+        result: Outputs | Exception = BackendError(str(error))
+        if control.used:  # this is what was ended; those behind it are not
+            control.used = False
+            return result
+        end = monotonic() + LONGEST_WAIT
+        while isinstance(result, Exception) and engine.ended and not control.used:
+            if not engine.replaced.wait(max(0.0, end - monotonic())) or engine is self._engine:
+                run.retune = True  # there was no other one to be had
+                break
+            engine = control.engine = self._engine
+            result = self._call(engine, list(map(self._as_input, tensors)))
+        return result
+
+    @staticmethod
+    def _call(engine: Engine, arrays: list[Any]) -> Outputs | Exception:
         try:
-            outputs: Outputs = call(*map(self._as_input, tensors))
+            outputs: Outputs = engine.call(*arrays)
             return outputs
-        except Exception as again:
-            return BackendError(str(again))
+        except Exception as error:
+            return BackendError(str(error))
 
     def _is_known(self, tensor: Any) -> bool:
         """Whether the conversion of inputs, which is that for the model's dtypes, is one for this tensor's, too."""
@@ -220,12 +233,14 @@ class Session:
         engine = self._engine
         if not engine.ended:
             return
+        if self._native is not None:
+            self._retired.append(self._native)
+            self._native = None
+        for former in self._retired:
+            former.retire()  # if it cannot yet, who is in a run does it then, or the next one here
         try:
             self._engine = self._create(blob)
-            former, self._native = self._native, self._run_natively(len(blob))
-            if former is not None:
-                former.retire()  # if it cannot yet, who is in a run does it then
-                self._retired.append(former)
+            self._native = self._run_natively(len(blob))
             engine.program.close()
         finally:
             engine.replaced.set()
@@ -242,11 +257,10 @@ class Control:
         self.engine: Any = None
         self.used = False
 
-    def take(self, engine: Engine) -> Any:
-        """Notes what the worker's run uses, and returns the call."""
+    def take(self, engine: Engine) -> None:
+        """Notes what the worker's run uses."""
         self.engine = engine
         self.used = False
-        return engine.call
 
     def leave(self) -> bool:
         """The run is over; true when it has been ended."""

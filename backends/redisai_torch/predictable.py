@@ -1,6 +1,7 @@
 """TorchScript whose run time grows with the dims of its inputs and follows from them.
 
-No loops, no branches, no shapes made of values: not ``where``, which may be ``nonzero``. And no numbers made of
+No loops, no branches, no shapes made of values: not ``where``, which may be ``nonzero``. Nor ``squeeze``, after which
+a smaller tensor may have other dims, and be combined with another one to something large. And no numbers made of
 shapes, of which a difference could be large for small inputs; sizes for views are left out by ``graph.operators``.
 """
 
@@ -33,7 +34,7 @@ LAYERS = """
 
 ARRANGEMENTS = """
     alias broadcast_to cat chunk constant_pad_nd dim expand expand_as flatten flip gather index_select movedim
-    narrow pad permute repeat reshape roll scatter select slice split split_with_sizes squeeze stack
+    narrow pad permute repeat reshape roll scatter select slice split split_with_sizes stack
     swapaxes t take_along_dim transpose tril triu unbind unflatten unsqueeze view view_as
     __getitem__ arange eye full ones tensor zeros
 """

@@ -61,6 +61,13 @@ typedef struct rai_shapes {
     int64_t dims[RAI_FEW_INPUTS][RAI_FEW_DIMS];
 } rai_shapes;
 
+/* How often something was asked for in a turn of the event loop, and in the one before it. */
+typedef struct rai_turns {
+    int64_t turn;
+    int32_t now;
+    int32_t before;
+} rai_turns;
+
 typedef enum rai_model_kind { RAI_MODEL, RAI_SCRIPT } rai_model_kind;
 
 /* A model value, or a script's: both are stored, loaded by a backend on a worker,
@@ -90,6 +97,7 @@ typedef struct rai_model {
     rai_statistics statistics;
     rai_latency *latency;
     rai_runner *at_once; /* those whose runs are known to be short (runner.c) */
+    rai_turns turns;     /* when it was asked for last (event loop) */
     void *session;
     char *error;
     rai_job *waiting; /* executions that wait for state to leave LOADING */

@@ -35,6 +35,7 @@ struct rai_runner {
     int32_t input_count;  /* -1: any number */
     int32_t output_count; /* the same */
     int32_t predictable;  /* the run time follows from the shapes of the inputs */
+    int32_t may_wait;     /* a run may divide its work among threads that others use, too, and wait for them */
     void *state;          /* run's own */
     rai_pace pace;        /* runner.c */
     rai_runner *next;     /* the same: of those of its model whose runs are short */

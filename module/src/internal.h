@@ -17,6 +17,7 @@ void rai_queue_hasten(rai_queue *queue, const rai_model *model);
 void rai_queue_cancel(rai_queue *queue, int64_t job_id);
 void rai_queues_init(void);
 int64_t rai_usable_cores(void);
+int64_t rai_turn(void); /* of the event loop, which counts them where Redis tells of them (7.0) */
 void rai_queues_subscribe(RedisModuleCtx *ctx);
 /* Around callbacks. A worker that stays long in one, or waits in it for another
  * job, is replaced meanwhile, beyond the queue's limit. Elsewhere these do nothing. */

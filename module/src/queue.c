@@ -27,6 +27,7 @@ static rai_queue *queues;                                       /* in order of c
 static rai_queue *control;                                      /* loads models and backends; one worker, in order */
 static rai_queue *soon_queues;                                  /* event loop only */
 static int hold_back;                                           /* pushes wait for the end of the turn */
+static int64_t turn;                                            /* the number of this one */
 static int loading; /* jobs behind wait for the end of a load: it has the cores to itself */
 
 int64_t rai_usable_cores(void) {
@@ -391,6 +392,11 @@ static void around_sleep(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t s
     rai_replication_paused();
     hold_back = subevent != REDISMODULE_SUBEVENT_EVENTLOOP_BEFORE_SLEEP;
     if (!hold_back) rai_queues_flush();
+    turn += hold_back;
+}
+
+int64_t rai_turn(void) {
+    return turn;
 }
 
 /* While a file, or a master's data, is read nobody can ask for anything. */

@@ -9,8 +9,10 @@
  * it on inputs of which no dim was smaller (the bytes alone say little: x times its
  * own transpose has one element or a million), and a model whose runs turn out slower
  * goes back to the workers. */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "internal.h"
@@ -23,6 +25,8 @@ enum { AT_ONCE = 10000, AFTER_PAUSE = 30000, PAUSE = 30000, WORTH_A_TRY = 40000 
 /* Where there are no more cores than these, all of it may be twice as long: event loop, worker
  * and clients on one machine are in each other's way, and a hand-over costs all of them. */
 enum { FEW_CORES = 2 };
+/* As many requests in one turn of the event loop are enough for a batch to be worth its hand-over. */
+enum { MANY = 8 };
 /* A single run counts as no more, since the kernel may have interrupted it. */
 enum { MOST_AT_ONCE = 2 * AT_ONCE, MOST_ON_WORKER = 100000 };
 /* So many runs on workers come before the first try, twice as many before each further
@@ -37,6 +41,13 @@ static int64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* How often this thread has gone to sleep, if the runner's runs may make it. */
+static int64_t times_asleep(const rai_runner *runner) {
+    struct rusage usage;
+    if (!runner->may_wait || getrusage(RUSAGE_THREAD, &usage) != 0) return 0;
+    return usage.ru_nvcsw;
 }
 
 static void fail(rai_job *job, const char *text) {
@@ -213,13 +224,33 @@ static void see(rai_pace *pace, const rai_job *job, int64_t elapsed_ns) {
     pace->seen_ns += elapsed_ns < MOST_ON_WORKER ? elapsed_ns : MOST_ON_WORKER;
 }
 
-/* Notes that runs of these jobs on a worker, one after the other, took so long. */
-static void learn(rai_runner *runner, rai_job **jobs, int64_t count, int64_t elapsed_ns) {
+/* Whether its requests wait for others, to become a batch. */
+static int has_to_wait(const rai_model *model) {
+    return model->batch_size > 0 && (model->min_batch_size > 1 || rai_config()->default_batch_delay_us > 0);
+}
+
+/* Whether the model's requests are many enough for batches, which cost the event loop less than half of what single
+ * hand-overs do (event loop). */
+static int are_worth_a_batch(rai_model *model, const rai_runner *runner) {
+    rai_turns *turns = &model->turns;
+    if (turns->turn != rai_turn()) {
+        turns->before = turns->turn + 1 == rai_turn() ? turns->now : 0;
+        turns->turn = rai_turn();
+        turns->now = 0;
+    }
+    turns->now++;
+    return turns->before >= MANY && runner->pace.average_ns > AT_ONCE / 2;
+}
+
+/* Notes that runs of these jobs on a worker, one after the other, took so long, and whether they
+ * waited for other threads. */
+static void learn(rai_runner *runner, rai_job **jobs, int64_t count, int64_t elapsed_ns, int waited) {
     rai_model *model = jobs[0]->model;
     rai_pace *pace = &runner->pace;
-    if (!runner->predictable || model->batch_size > 0) return;
+    if (!runner->predictable || has_to_wait(model)) return;
     pthread_mutex_lock(&pace_lock);
-    for (int64_t i = 0; i < count; i++) see(pace, jobs[i], elapsed_ns / count);
+    for (int64_t i = 0; i < count && !waited; i++) see(pace, jobs[i], elapsed_ns / count);
+    if (waited) pace->seen = pace->seen_ns = 0;
     if (pace->seen >= (int64_t)RUNS_BEFORE << pace->failures) judge(runner, model);
     pthread_mutex_unlock(&pace_lock);
 }
@@ -270,14 +301,19 @@ static void drop_outputs(rai_job *job) {
 }
 
 int rai_run_jobs(rai_runner *runner, void *stop, rai_job **jobs, int64_t count, int merged) {
-    int64_t started = now_ns();
-    if (merged && can_join(runner, jobs[0])) return run_merged(runner, stop, jobs, count);
+    int64_t started = now_ns(), asleep = times_asleep(runner);
+    if (merged && can_join(runner, jobs[0])) {
+        if (!run_merged(runner, stop, jobs, count)) return 0;
+        /* Each alone takes no longer. */
+        learn(runner, jobs, count, (now_ns() - started) * count, times_asleep(runner) != asleep);
+        return 1;
+    }
     for (int64_t i = 0; i < count; i++) {
         if (run_one(runner, stop, jobs[i])) continue;
         for (int64_t j = 0; j < i; j++) drop_outputs(jobs[j]);
         return 0;
     }
-    learn(runner, jobs, count, now_ns() - started);
+    learn(runner, jobs, count, now_ns() - started, times_asleep(runner) != asleep);
     return 1;
 }
 
@@ -299,9 +335,10 @@ static rai_runner *runner_for(const rai_job *job) {
 int rai_run_at_once(rai_job *job) {
     rai_model *model = job->model;
     rai_runner *runner = runner_for(job);
-    if (runner == NULL) return 0;
+    if (runner == NULL || has_to_wait(model)) return 0;
+    if (model->batch_size > 0 && are_worth_a_batch(model, runner)) return 0;
     int divisions = rai_divisions_met();
-    int64_t started = now_ns();
+    int64_t started = now_ns(), asleep = times_asleep(runner);
     if (!run_one(runner, NULL, job)) {
         watch(runner, model, MOST_AT_ONCE); /* such runs cost as much again on a worker: not many, or none */
         return 0;
@@ -312,9 +349,9 @@ int rai_run_at_once(rai_job *job) {
     rai_statistics_add(model, job->error != NULL, (elapsed + 500) / 1000, samples);
     rai_latency_add(model->latency, 0, (elapsed + 500) / 1000);
     rai_queue_count_at_once(model);
-    if (rai_divisions_met() == divisions) {
+    if (rai_divisions_met() == divisions && times_asleep(runner) == asleep) {
         watch(runner, model, weighed(started, ended));
-    } else { /* its time did not follow from the shapes */
+    } else { /* its time did not follow from the shapes, or it waited for others */
         go_back(runner, model);
     }
     return 1;

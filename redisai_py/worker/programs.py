@@ -93,7 +93,7 @@ class Runner:
 
     ``program`` has an attribute ``address``, that of its ``rai_program``; the counts are -1 for any
     number; ``predictable``: the run time follows from the shapes of the inputs; ``function``: of a
-    script, None for a model.
+    script, None for a model; ``may_wait``: runs divide their work among threads that others use, too.
     """
 
     runner: rai_runner
@@ -106,6 +106,7 @@ class Runner:
         output_count: int32_t,
         predictable: cython.bint,
         function: str | None = None,
+        may_wait: cython.bint = False,
     ) -> None:
         address: uintptr_t = program.address
         self.program = program
@@ -114,6 +115,7 @@ class Runner:
         self.runner.input_count = input_count
         self.runner.output_count = output_count
         self.runner.predictable = predictable
+        self.runner.may_wait = may_wait
         if function is not None:
             self.runner.function = strdup(function.encode())
 

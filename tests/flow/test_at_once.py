@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import models
 from harness import OK, Error, Server, Wire, as_dict, get, put
-from harness.workers import becomes_short, cpu_of_workers, is_short_too, runs_at_once
+from harness.workers import TOO_SLOW, becomes_short, cpu_of_workers, is_short_too, runs_at_once, tried
 
 Servers = Callable[..., Server]
 
@@ -80,6 +81,38 @@ def test_runs_are_counted(wire: Wire) -> None:
     info = as_dict(wire("AI.INFO", "m"))
     assert (info["calls"], info["errors"], info["samples"]) == (11, 1, 10)
     assert info["duration"] > 0
+
+
+@pytest.mark.parametrize(("options", "short"), [(("BATCHSIZE", 4), True), (("BATCHSIZE", 4, "MINBATCHSIZE", 2), False)])
+def test_a_model_with_batches(server: Server, wire: Wire, options: tuple[str | int, ...], short: bool) -> None:
+    """It needs no batch while few requests come, unless it has been told to wait for others."""
+    waits = () if short else ("MINBATCHTIMEOUT", 1)
+    assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", *options, *waits, "BLOB", models.linear()) == OK
+    put(wire, "x", X)
+    if short:
+        becomes_short(server, wire, "m", *EXECUTE)
+    else:
+        before = tried(server)
+        for _ in range(4):
+            assert not runs_at_once(server, wire, *EXECUTE)
+        assert tried(server) == before
+    assert np.allclose(get(wire, "y"), X @ WEIGHTS)
+
+
+def test_what_is_learned_of_batches_counts(server: Server, wire: Wire) -> None:
+    """Each of a batch's requests alone takes no longer than the batch."""
+    assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BATCHSIZE", 4, "BLOB", models.linear()) == OK
+    put(wire, "x", X)
+    before = tried(server)
+    words = [EXECUTE] * 64
+    deadline = time.monotonic() + 20
+    while tried(server) == before and time.monotonic() < deadline:
+        with server.wire() as many:
+            for command in words:
+                many.send(*command)
+            assert [many.read() for _ in words] == [OK] * len(words)
+    if tried(server) == before:
+        pytest.skip(TOO_SLOW)
 
 
 @pytest.mark.usefixtures("short")
@@ -171,13 +204,6 @@ def test_executions_that_a_failure_leaves_out_were_never_waiting(server: Server,
 def test_a_model_whose_time_depends_on_values_never_runs_there(server: Server, wire: Wire) -> None:
     assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.spin()) == OK
     put(wire, "x", np.zeros((1, 1), np.float32))
-    for _ in range(5):
-        assert not runs_at_once(server, wire, *EXECUTE)
-
-
-def test_a_model_with_batchsize_never_runs_there(server: Server, wire: Wire) -> None:
-    assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BATCHSIZE", 4, "BLOB", models.linear()) == OK
-    put(wire, "x", X)
     for _ in range(5):
         assert not runs_at_once(server, wire, *EXECUTE)
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow")
 
+from tensorflow.core.framework import graph_pb2  # noqa: E402
+
 import tensorflow_models as models  # noqa: E402
+from backends.redisai_tensorflow import predictable  # noqa: E402
 from harness import OK, Server, Wire, as_dict, assert_tensor, get, put  # noqa: E402
 from harness.workers import becomes_short, runs_at_once, tried  # noqa: E402
 
@@ -118,6 +122,55 @@ def test_what_does_not_follow_from_the_shapes_never_runs_there(
     assert tried(server) == before
 
 
+DECIDED: dict[str, Callable[[Any, Any], Any]] = {
+    "Reshape": lambda x, s: tf.reshape(x, s),
+    "ExpandDims": lambda x, s: x + tf.expand_dims(x, s),
+    "Slice": lambda x, s: tf.slice(x, s, s),
+    "StridedSlice": lambda x, s: tf.strided_slice(x, s, s + s),
+    "TopKV2": lambda x, s: tf.raw_ops.TopKV2(input=x, k=s)[0],
+    "Sum": lambda x, s: tf.reduce_sum(x, s),
+    "ConcatV2": lambda x, s: tf.raw_ops.ConcatV2(values=[x, x], axis=s),
+    "Conv2D": lambda x, s: tf.nn.conv2d(x, tf.cast(s, tf.float32), strides=1, padding="VALID"),
+}
+
+
+@pytest.mark.parametrize("way", ["graph", "function"])
+@pytest.mark.parametrize("fed", [True, False])
+@pytest.mark.parametrize("operation", DECIDED)
+def test_what_decides_a_shape_must_be_constant(operation: str, fed: bool, way: str) -> None:
+    constant = np.ones((2, 2, 1, 1), np.int32) if operation == "Conv2D" else np.array([0], np.int32)
+    if operation in ("TopKV2", "ConcatV2", "ExpandDims"):
+        constant = constant[0]
+
+    def build() -> None:
+        x = models.input_of("x")
+        if fed:
+            run, inputs = DECIDED[operation], (x, models.input_of("s", tf.int32))
+        else:
+            run, inputs = lambda x: DECIDED[operation](x, tf.constant(constant)), (x,)
+        run = tf.function(run, autograph=False) if way == "function" else run
+        tf.identity(run(*inputs), name="y")
+
+    graph_def = graph_pb2.GraphDef.FromString(models.graph(build))
+    # s + s is a constant only once TensorFlow has computed it.
+    assert predictable.is_predictable(graph_def, ["y:0"]) == (not fed and operation not in ("StridedSlice", "Conv2D"))
+
+
+def test_strings_and_shapes_that_smaller_inputs_make_larger() -> None:
+    def joined() -> None:
+        tf.identity(models.input_of("x", tf.string), name="y")
+
+    def gathered() -> None:
+        tf.gather_nd(models.input_of("x"), models.input_of("i", tf.int32), name="y")
+
+    def squeezed() -> None:
+        tf.squeeze(models.input_of("x"), name="y")
+
+    for build in (joined, gathered, squeezed):
+        assert not predictable.is_predictable(graph_pb2.GraphDef.FromString(models.graph(build)), ["y:0"])
+    assert predictable.is_predictable(graph_pb2.GraphDef.FromString(relu_layer()), ["y:0"])
+
+
 def test_a_large_graph_is_run_by_the_package(server: Server, wire: Wire) -> None:
     assert store(wire, relu_layer(2 << 20), ["x"], ["y"]) == OK
     put(wire, "x", X)
@@ -162,3 +215,21 @@ def test_the_watchdog_does_not_wait_for_a_run_that_cannot_be_ended(make_server: 
             for _ in range(2):
                 assert_error(wire("AI.MODELEXECUTE", "spin", "INPUTS", 1, "turns", "OUTPUTS", 1, "z"), "cancelled")
         server.stop()
+
+
+def test_other_runs_of_a_session_that_is_closed_are_run_again(make_server: Callable[..., Server]) -> None:
+    """Whichever session they meet, and in whatever batch."""
+    with make_server("MODEL_EXECUTION_TIMEOUT", 1000) as server, server.wire() as wire:
+        assert store(wire, models.spin(), ["x"], ["y"]) == OK
+        put(wire, "x", np.int64(models.FOREVER))
+        put(wire, "short", np.int64(1))
+        others = [server.wire() for _ in range(4)]
+        for number in range(30):
+            with server.wire() as leaving:
+                leaving.send("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1, "z")
+                for other in others * 100:
+                    other.send("AI.MODELEXECUTE", "m", "INPUTS", 1, "short", "OUTPUTS", 1, "y")
+                time.sleep(0.0003 * number)
+            assert [other.read() for other in others * 100] == [OK] * 400
+        for other in others:
+            other.close()
