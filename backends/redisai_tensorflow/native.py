@@ -10,11 +10,8 @@ import tensorflow as tf
 
 from redisai_py.worker import tensorflow_program
 from redisai_py.worker.programs import Runner
-from redisai_py.worker.tensorflow_program import Unsupported
 
 from .predictable import is_predictable
-
-__all__ = ["NativeRun", "Unsupported", "gains", "open_library"]
 
 MOST_BYTES = 1 << 20
 """Of a model: the C API cannot use the prepared call, so that the weights are in memory once more."""
@@ -46,15 +43,28 @@ def gains(graph: Any, outputs: list[str], size: int) -> bool:
 
 
 class NativeRun:
-    """A graph, run in C in its session. Raises Unsupported."""
+    """A graph, run in C in its session. Raises tensorflow_program.Unsupported."""
 
     def __init__(self, session: Any, inputs: list[str], outputs: list[str], run_options: bytes) -> None:
-        """``inputs`` and ``outputs`` are names of the graph's tensors, in the order of the calls."""
         feeds, fetches = places(session.graph, inputs), places(session.graph, outputs)
         self._program = tensorflow_program.GraphProgram(session, feeds, fetches, run_options)
         self._runner = Runner(self._program, len(inputs), len(outputs), predictable=True, may_wait=True)
         self.address = self._runner.address
         self.retire = self._program.retire
+
+
+def prepare(session: Any, inputs: list[str], outputs: list[str], run_options: bytes) -> NativeRun | None:
+    """A run of a tf.compat.v1.Session's graph, if TensorFlow lets us.
+
+    ``inputs`` and ``outputs`` are names of tensors, in the order of the calls; ``run_options`` is a serialised
+    RunOptions.
+    """
+    if not open_library():
+        return None
+    try:
+        return NativeRun(session, inputs, outputs, run_options)
+    except tensorflow_program.Unsupported:
+        return None
 
 
 def places(graph: Any, names: list[str]) -> list[tuple[Any, int]]:

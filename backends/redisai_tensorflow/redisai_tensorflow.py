@@ -92,14 +92,15 @@ class Engine:
 
     def __init__(self, program: Program, inputs: list[str], outputs: list[str], config: Any, pool: int) -> None:
         """``inputs`` and ``outputs`` are names of the program's, in the order of the call's."""
-        self.tensors = [program.inputs[name] for name in inputs], [program.outputs[name] for name in outputs]
+        self.feeds = [program.inputs[name] for name in inputs]
+        self.fetches = [program.outputs[name] for name in outputs]
         self.run_options = config_pb2.RunOptions(inter_op_thread_pool=pool)
         self.program = program
         self.session = tf.compat.v1.Session(graph=program.graph, config=config)
         for operation, feed in program.start:
             self.session.run(operation, feed)
         # Session.run looks at names, types and shapes anew in every call, for 170 us.
-        options = config_pb2.CallableOptions(feed=self.tensors[0], fetch=self.tensors[1], run_options=self.run_options)
+        options = config_pb2.CallableOptions(feed=self.feeds, fetch=self.fetches, run_options=self.run_options)
         self.call = self.session._make_callable_from_options(options) if program.outputs else run_without_outputs
         self.ended = False
         self.replaced = Event()
@@ -152,14 +153,12 @@ class Session:
 
     def _run_natively(self, size: int) -> native.NativeRun | None:
         """What runs the graph, of a model of so many bytes, in C; None: it is run by the prepared call only."""
-        engine, pool = self._engine, self._backend.pool()
-        suits = parse_device(self._source[0])[0] == "CPU" and pool == CALLING_THREAD and self.outputs
-        if not suits or not native.gains(engine.program.graph, engine.tensors[1], size) or not native.open_library():
+        engine = self._engine
+        if parse_device(self._source[0])[0] != "CPU" or self._backend.pool() != CALLING_THREAD:
             return None
-        try:
-            return native.NativeRun(engine.session, *engine.tensors, engine.run_options.SerializeToString())
-        except native.Unsupported:
+        if not engine.fetches or not native.gains(engine.program.graph, engine.fetches, size):
             return None
+        return native.prepare(engine.session, engine.feeds, engine.fetches, engine.run_options.SerializeToString())
 
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
         used = self._native
