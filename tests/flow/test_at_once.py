@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 import models
 from harness import OK, Error, Server, Wire, as_dict, get, put
-from harness.workers import TOO_SLOW, becomes_short, cpu_of_workers, is_short_too, runs_at_once, tried
+from harness.workers import becomes_short, cpu_of_workers, is_short_too, runs_at_once, tried
 
 Servers = Callable[..., Server]
 
@@ -97,22 +96,6 @@ def test_a_model_with_batches(server: Server, wire: Wire, options: tuple[str | i
             assert not runs_at_once(server, wire, *EXECUTE)
         assert tried(server) == before
     assert np.allclose(get(wire, "y"), X @ WEIGHTS)
-
-
-def test_what_is_learned_of_batches_counts(server: Server, wire: Wire) -> None:
-    """Each of a batch's requests alone takes no longer than the batch."""
-    assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BATCHSIZE", 4, "BLOB", models.linear()) == OK
-    put(wire, "x", X)
-    before = tried(server)
-    words = [EXECUTE] * 64
-    deadline = time.monotonic() + 20
-    while tried(server) == before and time.monotonic() < deadline:
-        with server.wire() as many:
-            for command in words:
-                many.send(*command)
-            assert [many.read() for _ in words] == [OK] * len(words)
-    if tried(server) == before:
-        pytest.skip(TOO_SLOW)
 
 
 @pytest.mark.usefixtures("short")

@@ -12,7 +12,10 @@ from .wire import Error, Wire, as_dict
 RUNS = 32
 TOO_SLOW = "the shortest of runs takes longer here than a hand-over to a worker is taken to cost"
 WORTH_A_TRY = 40
-"""Microseconds: what runs on workers take at most for the event loop to try them (module/src/runner.c)."""
+"""Microseconds: what runs on workers take at most for the event loop to try them (module/src/runner.c).
+
+Twice that with one core or two; a machine that is between the two need not be tried by the tests.
+"""
 
 
 def cpu_of_workers(server: Server) -> list[str]:
