@@ -115,6 +115,8 @@ class Run:
     terminate: Callable[[], None] | None = None
     alone: bool = False
     """Nothing else runs or waits on this device: a long run may as well use all cores."""
+    core: int = -1
+    """The core that the worker is on, for a run that is ``alone``; else, or where that is unknown, -1."""
     has_room: bool = False
     """At least half of the cores have nothing to do: a pool of threads that runs share may as well use them."""
     wide: bool = False

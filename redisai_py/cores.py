@@ -64,15 +64,9 @@ class Pool:
     def __len__(self) -> int:
         return len(self._threads)
 
-    def arrange(self, alone: bool) -> None:
-        """Before a run of the calling thread: keeps the threads apart if it is alone; if not, the kernel decides.
-
-        Where nothing changes this takes 0.3 us.
-        """
-        if not self._threads:
-            return
-        core = current_core() if alone else -1
-        if core == self._caller:
+    def arrange(self, core: int) -> None:
+        """Before a run on ``core`` that is alone: keeps the threads apart. -1: it is not, and the kernel decides."""
+        if core == self._caller or not self._threads:
             return
         with self._lock:
             places = self._places(core) if core >= 0 else [frozenset[int]()] * len(self._threads)

@@ -165,15 +165,11 @@ class Session(ABC):
         run.wide = self._wide is not self._narrow and (run.alone or run.has_room)
         inference = self._wide if run.wide else self._narrow
         if inference is self._wide and run.away:
-            self._pool.arrange(run.alone)
+            self._pool.arrange(run.core)
         return inference
 
     def _note(self, started: float, runs: int, run: Run) -> None:
-        """Counts runs that are over, and asks for ``retune`` after HEAVY_RUNS heavy ones in a row.
-
-        A single slow one may be the machine's fault.
-        """
-        self._memory.count(0, 2 * len(self.outputs) * runs)
+        """Asks for ``retune`` after HEAVY_RUNS heavy ones in a row: a single slow one may be the machine's fault."""
         if self._heavy_runs_to_go <= 0:
             return
         seconds = (monotonic() - started) / runs
@@ -195,16 +191,17 @@ class RunnerSession(Session):
         return inference
 
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
+        inference = self._choose(run)
+        if self._heavy_runs_to_go <= 0:
+            return onnx_runner.run_requests(inference, requests, merged, run)
         started = monotonic()
-        stop = stop_of(run)
-        inference = self._choose(run)  # held for as long as it runs
-        done: bool = runs.run_requests(requests, merged, inference.address, stop.address)
+        done: bool = onnx_runner.run_requests(inference, requests, merged, run)
         self._note(started, 1 if merged else len(requests), run)
         return done
 
     def execute(self, requests: list[list[Any]], run: Run) -> list[Outputs | Exception]:
         started = monotonic()
-        stop = stop_of(run)
+        stop = onnx_runner.stop_of(run)
         inference = self._narrow  # held for as long as it runs
         results: list[Outputs | Exception] = []
         for tensors in requests:
@@ -214,16 +211,6 @@ class RunnerSession(Session):
                 results.append(translate(error))
         self._note(started, len(requests), run)
         return results
-
-
-def stop_of(run: Run) -> onnx_runner.Stop:
-    """The worker's means to end its run."""
-    stop: onnx_runner.Stop | None = run.state.get(onnx_runner.Stop)
-    if stop is None:
-        stop = run.state[onnx_runner.Stop] = onnx_runner.Stop()
-    stop.reset()
-    run.terminate = stop
-    return stop
 
 
 class PackageSession(Session):
@@ -275,6 +262,7 @@ class PackageSession(Session):
             except Exception as error:
                 results.append(self._retry(tensors, error, control))
         self._note(started, len(requests), run)
+        self._memory.count(0, 2 * len(outputs) * len(requests))
         if self._has_unknown:
             return [BackendError("ERR unsupported dtype") if isinstance(result, list) else result for result in results]
         if not self._all_tensors:

@@ -191,7 +191,7 @@ class Session:
         run.state[Control] = run.terminate = control
         control.take(self._engine)
         if run.away:  # others are too short to be worth it
-            self._backend.threads.arrange(run.alone)
+            self._backend.threads.arrange(run.core)
         return control
 
     def _retry(self, tensors: list[Any], error: Exception, control: Control, run: Run) -> Outputs | Exception:

@@ -131,7 +131,7 @@ class Session:
     def _execute(self, requests: list[list[Any]], threads: int, run: Run) -> list[Outputs | Exception]:
         interpreter = self._take(threads)
         if threads > 1 and run.away:
-            interpreter.pool.arrange(run.alone)
+            interpreter.pool.arrange(run.core)
         results: list[Outputs | Exception] = []
         for tensors in requests:
             try:

@@ -172,7 +172,7 @@ class Session:
         wide = run.alone and self._may_be_wide and self._seconds > HEAVY and self._narrow_runs_to_go <= 0
         run.wide = run.prefer = wide and self._pool.belongs_to(thread)
         if run.away:
-            thread.pool.arrange(run.alone)
+            thread.pool.arrange(run.core)
         return run.wide
 
     def _learn(self, seconds: float, wide: bool) -> None:

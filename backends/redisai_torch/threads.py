@@ -92,7 +92,7 @@ class Pool:
         try:
             if self._threads is None:
                 self._threads = openmp_pool()
-            self._threads.arrange(alone=True)
+            self._threads.arrange(cores.current_core())
             return work()
         finally:
             torch.set_num_threads(1)

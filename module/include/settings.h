@@ -41,7 +41,8 @@ typedef struct rai_backend_info {
     int32_t loaded;
     char version[64];
     int64_t memory;
-    int64_t memory_accesses;
+    int64_t memory_accesses; /* besides those of runners */
+    int64_t runner_accesses; /* by rai_backend_count_accesses */
 } rai_backend_info;
 
 /* The value types, as registered with Redis. */
@@ -61,7 +62,8 @@ const char *rai_git_sha(void);
 
 rai_settings *rai_config(void);
 rai_backend_info *rai_backend(int32_t backend);
-void rai_log(const char *level, const char *text); /* any thread */
+void rai_backend_count_accesses(int32_t backend, int64_t accesses); /* any thread */
+void rai_log(const char *level, const char *text);                  /* any thread */
 /* Leave through _exit from now on: frameworks' destructors crash under busy threads. */
 void rai_exit_quickly(void);
 /* Around the import of a framework. 0: the server is shutting down, do not begin. */

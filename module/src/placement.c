@@ -14,14 +14,15 @@ static int long_runs[CPU_SETSIZE];         /* by the core that they began on */
 static int count_of_long_runs;             /* all of them */
 static _Thread_local int core_of_run = -1; /* this worker's; -1: it is in none */
 
-void rai_placement_begin_run(void) {
+int rai_placement_begin_run(void) {
     core_of_run = sched_getcpu();
     if (core_of_run < 0 || core_of_run >= CPU_SETSIZE) {
         core_of_run = -1;
-        return;
+        return -1;
     }
     __atomic_add_fetch(&long_runs[core_of_run], 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&count_of_long_runs, 1, __ATOMIC_RELAXED);
+    return core_of_run;
 }
 
 void rai_placement_end_run(void) {

@@ -328,9 +328,10 @@ void rai_queue_stuck(rai_queue *queue, int more_work) {
     rai_queue_unlock(queue, more_work || has_jobs(queue) || queue->cancelled_count);
 }
 
-void rai_queue_occupied(rai_queue *queue, int more_work) {
-    rai_placement_begin_run();
+int rai_queue_occupied(rai_queue *queue, int more_work) {
+    int core = rai_placement_begin_run();
     rai_queue_stuck(queue, more_work);
+    return core;
 }
 
 void rai_queue_look(rai_queue *queue) {

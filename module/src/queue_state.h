@@ -51,7 +51,7 @@ struct rai_queue {
 void rai_queue_unlock(rai_queue *queue, int needs_attention);
 
 /* placement.c: around a long run of this worker. */
-void rai_placement_begin_run(void);
+int rai_placement_begin_run(void); /* on which core; -1: unknown */
 void rai_placement_end_run(void);
 void rai_placement_choose(rai_sleeper *sleeper); /* before it is woken, with the lock held */
 void rai_placement_release(rai_sleeper *own);    /* by itself, when it is awake */

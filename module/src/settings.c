@@ -76,6 +76,10 @@ rai_backend_info *rai_backend(int32_t backend) {
     return &backends[backend];
 }
 
+void rai_backend_count_accesses(int32_t backend, int64_t accesses) {
+    __atomic_add_fetch(&backends[backend].runner_accesses, accesses, __ATOMIC_RELAXED);
+}
+
 void rai_log(const char *level, const char *text) {
     RedisModule_Log(log_context, level, "%s", text);
 }

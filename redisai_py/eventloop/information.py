@@ -172,7 +172,11 @@ def add_backend_versions(ctx: cython.pointer(RedisModuleInfoCtx)) -> cython.void
             queues += 1
         RedisModule_InfoAddFieldCString(ctx, b"onnxruntime_version", rai_backend(RAI_ONNX).version)
         RedisModule_InfoAddFieldLongLong(ctx, b"onnxruntime_memory", rai_backend(RAI_ONNX).memory)
-        RedisModule_InfoAddFieldLongLong(ctx, b"onnxruntime_memory_access_num", rai_backend(RAI_ONNX).memory_accesses)
+        RedisModule_InfoAddFieldLongLong(
+            ctx,
+            b"onnxruntime_memory_access_num",
+            rai_backend(RAI_ONNX).memory_accesses + rai_backend(RAI_ONNX).runner_accesses,
+        )
         RedisModule_InfoAddFieldLongLong(
             ctx, b"onnxruntime_maximum_run_sessions_number", queues * (threads if threads > 0 else 1)
         )

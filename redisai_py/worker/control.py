@@ -15,7 +15,7 @@ from .calls import Redis
 from .core import address, ffi, lib, log, text
 from .core import settings as core_settings
 from .errors import error_text, text_of
-from .models import LoadedModel
+from .loaded_model import LoadedModel
 from .warmup import warm_up
 
 COULD_NOT_LOAD = b"ERR Could not load backend"

@@ -2,32 +2,53 @@
 
 All workers of a queue, and the watchdog, share one scheduler, under one lock that is
 never held while something runs or waits.
-"""
 
-from __future__ import annotations
+Compiled, with types: a request passes through here on its way to a run, when nothing of
+it is in the caches.
+"""
 
 import threading
 from math import inf
-from time import monotonic
-from typing import Any
+
+import cython
+from cython.cimports.libc.stdint import uintptr_t
+from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
+from cython.cimports.redisai_py.worker import native
+from cython.cimports.redisai_py.worker.loaded_model import LoadedModel
+from cython.cimports.redisai_py.worker.request import Request
+from cython.cimports.redisai_py.worker.scheduler import Batch, Scheduler
 
 from redisai_py.backend import BackendError, Run
 from redisai_py.cores import CORES
+from redisai_py.worker import watchdog
+from redisai_py.worker.batching import execute_merged
 
-from . import native, watchdog
-from .batching import execute_merged
-from .scheduler import Batch, Scheduler
-
-Request = Any  # request.Request: compiled, so mypy does not see it
+FOR_EVER = cython.declare(cython.double, inf)
 
 
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def monotonic() -> cython.double:
+    """``time.monotonic()``."""
+    now: timespec
+    clock_gettime(CLOCK_MONOTONIC, cython.address(now))
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+@cython.final
+@cython.cclass
 class Device:
     """One device queue: the scheduler and what its workers share."""
 
-    def __init__(self, queue: int, workers: int) -> None:
+    queue: uintptr_t
+    scheduler: Scheduler
+    lock: object
+
+    def __init__(self, queue: uintptr_t, workers: cython.int) -> None:
         """``queue`` is the address of the C queue, ``workers`` the most threads that it may have."""
         self.queue = queue
-        self.scheduler: Scheduler[Request] = Scheduler(workers, CORES)
+        self.scheduler = Scheduler(workers, CORES)
         self.lock = threading.Lock()
 
     def serve(self) -> None:
@@ -36,54 +57,73 @@ class Device:
         run.overdue = lambda seconds: self._overdue(run, seconds)
         run.ended = lambda: retune(run, run.requests[0])
         watchdog.watch(run)
-        wake_at = inf
+        wake_at: cython.double = FOR_EVER
         while True:
             wake_at = self._turn(run, wake_at)
 
-    def _turn(self, run: Run, wake_at: float) -> float:
+    @cython.cfunc
+    def _turn(self, run: object, wake_at: cython.double) -> cython.double:
         """Waits for work and does some; when to look again. A frame of its own: while it waits it holds no request."""
+        new: list
+        cancelled: list
+        spent: list
+        batch: Batch
+        now: cython.double
+        has_more: cython.bint = False
+        core: cython.int
         new, cancelled = native.take(self.queue, wake_at)
-        batch, spent, wake_at = self._plan(new, cancelled)
+        now = monotonic()
+        with self.lock:
+            spent = self._accept(new, cancelled, now)
+            batch = self.scheduler.next(now)
+            if batch is None:
+                wake_at = self.scheduler.wake_at()
+            elif batch.is_long or batch.has_more:
+                has_more = self.scheduler.has_ready(now) or self.scheduler.ripe_at() < FOR_EVER
+                run.away = True
+                run.alone = self.scheduler.leaves_cores_idle()
+                run.has_room = self.scheduler.leaves_room()
         if spent:
             native.complete(spent)
         if batch is None:
             return wake_at
         del new, spent  # others of them may be over long before this run is
+        if run.away:
+            core = native.begin_long_run(self.queue, has_more)
+            if run.alone:
+                run.core = core
         self._run(batch, run)
         return 0.0
 
-    def _plan(self, new: list[Request], cancelled: list[int]) -> tuple[Batch[Request] | None, list[Request], float]:
-        """Feeds the scheduler and asks it: (what to run, what is over without a run, when to look again)."""
-        now = monotonic()
-        with self.lock:
-            spent = self._accept(new, cancelled, now)
-            batch = self.scheduler.next(now)
-            wake_at = 0.0 if batch is not None else self.scheduler.wake_at()
-        return batch, spent, wake_at
-
-    def _accept(self, new: list[Request], cancelled: list[int], now: float) -> list[Request]:
+    @cython.cfunc
+    def _accept(self, new: list, cancelled: list, now: cython.double) -> list:
         """Feeds the scheduler; what is over without a run. Called with the lock held."""
-        scheduler = self.scheduler
-        spent = []
+        request: Request
+        late: list
+        spent: list = []
         for request in new:
             if request.cancelled:  # its cancellation may have come first
                 spent.append(request)
             else:
-                scheduler.push(request)
-        spent += [request for id in cancelled if (request := scheduler.cancel(id)) is not None]
-        late = scheduler.expired(now)
+                self.scheduler.push(request)
+        for id in cancelled:
+            request = self.scheduler.cancel(id)
+            if request is not None:
+                spent.append(request)
+        late = self.scheduler.expired(now)
         for request in late:
             native.time_out(request)
-        return spent + late
+        return spent + late if late else spent
 
-    def expire(self) -> float:
+    def expire(self) -> cython.double:
         """Called by the watchdog: answers requests whose TIMEOUT has passed, since workers may all be busy.
 
         Returns when to look again (monotonic seconds).
         """
         if monotonic() < native.due(self.queue):
             return native.due(self.queue)
-        spent: list[Request] = []
+        spent: list = []
+        next_deadline: cython.double
         while True:
             new, cancelled = native.take_waiting(self.queue)
             with self.lock:
@@ -96,21 +136,19 @@ class Device:
         native.expect(self.queue, next_deadline)
         return native.due(self.queue)
 
-    def _run(self, batch: Batch[Request], run: Run) -> None:
-        run.away = batch.is_long or batch.has_more
-        run.alone = run.has_room = run.wide = False
-        if run.away:
-            with self.lock:
-                more = self.scheduler.has_ready(monotonic()) or self.scheduler.ripe_at() < inf
-                run.alone = self.scheduler.leaves_cores_idle()
-                run.has_room = self.scheduler.leaves_room()
-            native.begin_long_run(self.queue, more)
-        requests = batch.requests
+    @cython.cfunc
+    def _run(self, batch: Batch, run: object):
+        """Runs a batch and answers its requests."""
+        requests: list = batch.requests
+        runs: cython.int = 1 if batch.merged else len(requests)
+        started: cython.double
+        seconds: cython.double
+        done: cython.bint = False
+        results: object = None
         run.batch, run.requests = batch, requests
-        native.begin(requests, 1 if batch.merged else len(requests))
-        done = False
-        results: list[Any] | None = None
-        run.started = started = monotonic()
+        native.begin(requests, runs)
+        started = monotonic()
+        run.started = started
         run.deadline = started + native.execution_limit()
         native.arm_watchdog(run.deadline if run.away else started + watchdog.OVERDUE)
         try:
@@ -121,43 +159,49 @@ class Device:
         except BaseException as error:  # whatever a backend does, it fails its own requests only
             results = [error] * len(requests)
         with run.lock:
-            run.deadline = inf
+            run.deadline = FOR_EVER
             run.terminate = None
+            run.batch, run.requests = None, []
         seconds = monotonic() - started
-        run.batch, run.requests = None, []
         # Each request of a merged batch counts the whole run, otherwise its share of the time.
-        share = seconds if batch.merged else seconds / len(requests)
-        native.record(requests, results, share)
-        with self.lock:
-            self.scheduler.finished(batch, seconds, 1 if batch.merged else len(requests), run.wide)
+        native.record(requests, results, seconds / runs)
         if run.away:
             native.end_long_run(self.queue)
+            run.away = run.alone = run.has_room = False
+            run.core = -1
         if run.prefer:
             run.prefer = False
             native.prefer_this_worker(self.queue)
         retune(run, requests[0])
         native.complete(requests)
+        with self.lock:  # behind the answers, which do not depend on it
+            self.scheduler.finished(batch, seconds, runs, run.wide)
+        run.wide = False
 
-    def _overdue(self, run: Run, seconds: float) -> None:
+    def _overdue(self, run: object, seconds: cython.double) -> None:
         """Called by the watchdog for a run that was expected to be short: others must not wait for it."""
         with self.lock:
             self.scheduler.overdue(run.batch, seconds)
         native.replace_stuck_worker(self.queue)
 
 
-def retune(run: Run, request: Request) -> None:
+@cython.cfunc
+def retune(run: object, request: Request):
     """Does what the session of the request's model asks for."""
     if run.retune:
         run.retune = False
         native.retune(request)
 
 
-def execute(batch: Batch[Request], run: Run) -> list[Any] | None:
+@cython.cfunc
+def execute(batch: Batch, run: object) -> list | None:
     """Runs a batch by the session's Python method; one result for each request, or None if they have theirs."""
-    requests, model = batch.requests, batch.model
+    requests: list = batch.requests
+    model: LoadedModel = batch.model
+    results: list
     if batch.merged:
         return execute_merged(model.session, requests, run, model.backend)
-    results: list[Any] = model.execute([request.inputs for request in requests], run)
+    results = model.execute([request.inputs for request in requests], run)
     if len(results) != len(requests):
         raise BackendError(f"ERR the backend gave {len(results)} results for {len(requests)} requests")
     return results

@@ -208,9 +208,12 @@ def look(queue: uintptr_t) -> None:
     rai_queue_look(cython.cast(cython.pointer(rai_queue), queue))
 
 
-def begin_long_run(queue: uintptr_t, more_work: cython.bint) -> None:
-    """Tells the queue that this worker will be away: another one is woken or started if need be."""
-    rai_queue_occupied(cython.cast(cython.pointer(rai_queue), queue), more_work)
+def begin_long_run(queue: uintptr_t, more_work: cython.bint) -> cython.int:
+    """Tells the queue that this worker will be away: another one is woken or started if need be.
+
+    Returns the core that the worker is on; -1: unknown.
+    """
+    return rai_queue_occupied(cython.cast(cython.pointer(rai_queue), queue), more_work)
 
 
 def replace_stuck_worker(queue: uintptr_t) -> None:

@@ -9,7 +9,9 @@ of numbers can be run this way; the backend runs the others through the package.
 import cython
 from cython.cimports.core import (
     RAI_DTYPES,
+    RAI_ONNX,
     RAI_STRING,
+    rai_backend_count_accesses,
     rai_dtype_name,
     rai_run,
     rai_runner,
@@ -44,6 +46,7 @@ from cython.cimports.onnxruntime_api import (
 )
 from cython.cimports.posix.dlfcn import RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 from cython.cimports.redis_api import RedisModule_Alloc
+from cython.cimports.redisai_py.worker import runs
 
 MOST_TENSORS = cython.declare(cython.int, 64)  # inputs and outputs together
 MOST_DIMS = cython.declare(cython.int, 64)
@@ -257,6 +260,7 @@ def run(runner: cython.pointer(rai_runner), stop: cython.p_void, one: cython.poi
             runner.output_count,
             values + runner.input_count,
         )
+    rai_backend_count_accesses(RAI_ONNX, 2 * runner.output_count)
     i = 0
     while status == cython.NULL and wrong == cython.NULL and i < runner.output_count:
         wrong = take_output(values[runner.input_count + i], outputs + i)
@@ -308,14 +312,22 @@ class Stop:
     def __call__(self):
         check(ort.RunOptionsSetTerminate(self.options))
 
-    def reset(self) -> None:
-        """Before a run: the end of the last one may have come when it was over."""
-        check(ort.RunOptionsUnsetTerminate(self.options))
-
     @property
     def address(self) -> int:
         """``stop`` of ``rai_runner.run``."""
         return cython.cast(uintptr_t, self.options)
+
+
+@cython.ccall
+def stop_of(run: object) -> Stop:
+    """The worker's means to end its run (``redisai_py.backend.Run``)."""
+    stop: Stop = run.state.get(Stop)
+    if stop is None:
+        stop = run.state[Stop] = Stop()
+    # The end of the last run may have come when it was over.
+    check(ort.RunOptionsUnsetTerminate(stop.options))
+    run.terminate = stop
+    return stop
 
 
 @cython.cfunc
@@ -460,3 +472,14 @@ class Inference:
         decoded: list = [encoded.decode(errors="surrogateescape") for encoded in names]
         self.inputs = decoded[:input_count]
         self.outputs = decoded[input_count:]
+
+
+def run_requests(inference: Inference, requests: list, merged: cython.bint, run: object) -> bool:
+    """``redisai_py.worker.runs.run_requests`` for an inference, which is held for as long as it runs."""
+    stop: Stop = stop_of(run)
+    return runs.run_requests(
+        requests,
+        merged,
+        cython.cast(uintptr_t, cython.address(inference.runner)),
+        cython.cast(uintptr_t, stop.options),
+    )

@@ -1,6 +1,7 @@
 cimport cython
 from core cimport rai_call, rai_job
 from libc.stdint cimport int64_t
+from redisai_py.worker.loaded_model cimport LoadedModel
 
 
 @cython.final
@@ -17,7 +18,7 @@ cdef class Request:
     cdef bytes known_signature
     cdef object known_inputs
     cdef readonly int64_t id
-    cdef readonly object model
+    cdef readonly LoadedModel model
     cdef readonly int64_t rows
     cdef readonly double enqueued
     cdef readonly double deadline

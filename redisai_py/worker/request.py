@@ -87,7 +87,7 @@ def make_call(job: cython.pointer(rai_job), inputs: list) -> Call:
 class Request:
     """One execution that a client waits for.
 
-    ``model`` is the loaded model (``redisai_py.worker.models.LoadedModel``),
+    ``model`` is the loaded model (``redisai_py.worker.loaded_model.LoadedModel``),
     ``inputs`` the stored tensors or, for a script, a ``Call``, ``rows`` the first dimension that all inputs
     share (0: there is none), ``enqueued`` and ``deadline`` monotonic seconds
     (deadline: infinity without TIMEOUT).

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Which requests run next: a pure state machine.
 
 Everything that decides order, batching and waiting lives here, and nothing else
@@ -30,6 +31,10 @@ order of arrival; no request waits past its deadline; every request leaves exact
 once; a model that waits does not hold up another, nor requests of its own that
 cannot be batched with the one that waits; a full batch does not wait; nothing leaves
 while an urgent request could.
+
+Plain Python, to be tested as such. Compiled, it has the types of ``scheduler.pxd``: a
+worker goes through here on its way to a run and finds nothing of it in its caches,
+so what counts is how much memory it touches.
 """
 
 from __future__ import annotations
@@ -37,9 +42,8 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 SHORT = 100e-6
 """Seconds: a run below this is cheaper than waking another worker for it."""
@@ -97,39 +101,33 @@ class Request(Protocol):
         """Requests of a model with equal signatures can be concatenated."""
 
 
-R = TypeVar("R", bound=Request)
-
-
-@dataclass(slots=True)
-class Batch(Generic[R]):
+class Batch:
     """Requests of one model for one worker.
 
     ``merged``: the requests are to be concatenated and run as one; otherwise each
     runs by itself. ``expected``: seconds that all of it will take; infinity while
-    the model has not been measured.
+    the model has not been measured. ``has_more``: though it is short, there is more for
+    another worker.
     """
 
-    model: Any
-    requests: list[R]
-    merged: bool
-    expected: float
-    has_more: bool = False
-    """Though it is short, there is more for another worker."""
-
-    @property
-    def is_long(self) -> bool:
-        return self.expected >= SHORT
+    def __init__(self, model: Any, requests: list[Any], merged: bool, expected: float) -> None:
+        self.model = model
+        self.requests = requests
+        self.merged = merged
+        self.expected = expected
+        self.is_long = expected >= SHORT
+        self.has_more = False
 
 
-@dataclass(slots=True)
 class _Cost:
     """What a run of some rows takes: a moving fit of ``seconds = fixed + slope * rows``."""
 
-    rows: float = 0.0  # moving averages of rows, seconds, and their products
-    seconds: float = 0.0
-    rows_rows: float = 0.0
-    rows_seconds: float = 0.0
-    weight: float = 1.0  # of the next run: 1 at first, down to FIT_SMOOTHING
+    def __init__(self) -> None:
+        self.rows = 0.0  # moving averages of rows, seconds, and their products
+        self.seconds = 0.0
+        self.rows_rows = 0.0
+        self.rows_seconds = 0.0
+        self.weight = 1.0  # of the next run: 1 at first, down to FIT_SMOOTHING
 
     def add(self, rows: float, seconds: float) -> None:
         w = self.weight
@@ -139,7 +137,6 @@ class _Cost:
         self.rows_seconds += w * (rows * seconds - self.rows_seconds)
         self.weight = max(FIT_SMOOTHING, w / (w + 1))
 
-    @property
     def is_mostly_fixed(self) -> bool:
         """Whether more than half of an average run does not depend on its rows."""
         spread = self.rows_rows - self.rows * self.rows
@@ -149,23 +146,22 @@ class _Cost:
         return slope * self.rows < self.seconds / 2
 
 
-@dataclass(slots=True)
-class _Line(Generic[R]):
+class _Line:
     """The requests of one model that wait, and what is known about the model."""
 
-    waiting: deque[R] = field(default_factory=deque)
-    in_turn: bool = False
-    running: int = 0
-    long_turns: int = 0  # those that are running of which nobody is back soon
-    seconds: float = inf  # moving average of one run
-    cost: _Cost = field(default_factory=_Cost)
+    def __init__(self) -> None:
+        self.waiting: deque[Any] = deque()
+        self.in_turn = False
+        self.running = 0
+        self.long_turns = 0  # those that are running of which nobody is back soon
+        self.seconds = inf  # moving average of one run
+        self.cost = _Cost()
 
-    @property
     def is_short(self) -> bool:
         return self.seconds < SHORT
 
 
-class Scheduler(Generic[R]):
+class Scheduler:
     """Orders the requests of one device queue. Not thread-safe: its shell has a lock."""
 
     def __init__(self, workers: int, cores: int = 2) -> None:
@@ -176,7 +172,7 @@ class Scheduler(Generic[R]):
         self._turns: deque[Any] = deque()  # models with work, next first
         self._urgent_turns: deque[Any] = deque()  # the same for those whose requests are urgent
         self._deadlines: list[tuple[float, int]] = []  # heap of (deadline, id)
-        self._open: dict[int, R] = {}  # by id: waiting, not yet handed out
+        self._open: dict[int, Request] = {}  # by id: waiting, not yet handed out
         self._running = 0  # batches
         self._solitary = 0  # requests since the last one that did not come alone
 
@@ -184,7 +180,7 @@ class Scheduler(Generic[R]):
         """The number of requests that wait."""
         return len(self._open)
 
-    def push(self, request: R) -> None:
+    def push(self, request: Request) -> None:
         """Adds a request at the end of its model's queue."""
         self._solitary = 0 if self._running > 0 or self._open else self._solitary + 1
         line = request.model.line
@@ -198,28 +194,29 @@ class Scheduler(Generic[R]):
             line.in_turn = True
             (self._urgent_turns if request.model.is_urgent else self._turns).append(request.model)
 
-    def cancel(self, request_id: int) -> R | None:
+    def cancel(self, request_id: int) -> Request | None:
         """Takes a waiting request out and returns it; None when it is not waiting."""
         request = self._open.pop(request_id, None)
         if request is not None:
-            request.model.line.waiting.remove(request)
+            line = request.model.line
+            line.waiting.remove(request)
         return request
 
-    def expired(self, now: float) -> list[R]:
+    def expired(self, now: float) -> list[Any]:
         """Takes out and returns the requests whose deadline has passed."""
-        late: list[R] = []
+        late: list[Any] = []
         while self._deadlines and self._deadlines[0][0] < now:
             request = self.cancel(heapq.heappop(self._deadlines)[1])
             if request is not None:
                 late.append(request)
         return late
 
-    def next(self, now: float) -> Batch[R] | None:
+    def next(self, now: float) -> Batch | None:
         """The batch that should run next, or None when nothing is ready (see ``wake_at``)."""
         batch = self._next_of(self._urgent_turns, now) if self._urgent_turns else None
         return batch or self._next_of(self._turns, now)
 
-    def _next_of(self, turns: deque[Any], now: float) -> Batch[R] | None:
+    def _next_of(self, turns: deque[Any], now: float) -> Batch | None:
         for _ in range(len(turns)):
             model = turns.popleft()
             line = model.line
@@ -234,7 +231,7 @@ class Scheduler(Generic[R]):
                 line.running += 1
                 line.long_turns += batch.is_long
                 self._running += 1
-                batch.has_more = bool(line.waiting) and line.is_short and line.running < self._limit(model, line)
+                batch.has_more = bool(line.waiting) and line.is_short() and line.running < self._limit(model, line)
                 return batch
         return None
 
@@ -283,7 +280,7 @@ class Scheduler(Generic[R]):
                 return True
         return False
 
-    def finished(self, batch: Batch[R], seconds: float, runs: int, wide: bool = False) -> None:
+    def finished(self, batch: Batch, seconds: float, runs: int, wide: bool = False) -> None:
         """Records that a batch is done: ``runs`` runs of its model took ``seconds`` together.
 
         ``wide``: on several cores, so that it says little about the next one, which may have to do with one.
@@ -299,28 +296,28 @@ class Scheduler(Generic[R]):
             else:
                 line.seconds += SMOOTHING * (latest - line.seconds)
             if batch.model.batch_size > 0:
-                line.cost.add(sum(request.rows for request in batch.requests), seconds)
+                line.cost.add(sum([request.rows for request in batch.requests]), seconds)
 
-    def overdue(self, batch: Batch[R], seconds: float) -> None:
+    def overdue(self, batch: Batch, seconds: float) -> None:
         """Records that a batch has been running for so long already: it is no short one, whatever the average says."""
         line = batch.model.line
         line.seconds = max(line.seconds, seconds)
 
-    def _limit(self, model: Any, line: _Line[R]) -> int:
+    def _limit(self, model: Any, line: _Line) -> int:
         """How many batches of a model may run at once."""
-        if 0 < len(line.waiting) < model.batch_size and line.cost.is_mostly_fixed:
+        if 0 < len(line.waiting) < model.batch_size and line.cost.is_mostly_fixed():
             return 1
-        if line.is_short:
+        if line.is_short():
             nobody_is_back_soon = line.long_turns == line.running
             return self._short_workers if nobody_is_back_soon or self._fills_a_turn(model, line) else 1
         return self._workers
 
-    def _fills_a_turn(self, model: Any, line: _Line[R]) -> bool:
+    def _fills_a_turn(self, model: Any, line: _Line) -> bool:
         """Whether enough short runs wait to be worth a turn of another worker."""
         runs = len(line.waiting) / max(model.batch_size, 1)
         return self._short_workers > 1 and line.seconds > TINY and runs * line.seconds >= SHORT
 
-    def _collect(self, model: Any, line: _Line[R], now: float) -> Batch[R] | None:
+    def _collect(self, model: Any, line: _Line, now: float) -> Batch | None:
         """Takes the model's next batch out of its line; None when it has to wait for more rows."""
         waiting = line.waiting
         if model.batch_size <= 0:
@@ -332,51 +329,40 @@ class Scheduler(Generic[R]):
             if members is None:
                 return None
             requests = members
-            self._take(line, members)
+            _take(line, members)
             expected = line.seconds
         for request in requests:
             del self._open[request.id]
         merged = len(requests) > 1 and model.batch_size > 0
         return Batch(model, requests, merged, expected)
 
-    def _share(self, model: Any, line: _Line[R]) -> int:
+    def _share(self, model: Any, line: _Line) -> int:
         """How many of the waiting requests, each of which will run by itself, one worker takes."""
         waiting, seconds = len(line.waiting), max(line.seconds, 1e-9)
-        if line.is_short and not self._fills_a_turn(model, line):
+        if line.is_short() and not self._fills_a_turn(model, line):
             return max(1, min(waiting, int(SHORT / seconds)))
-        workers = self._short_workers if line.is_short else self._workers
+        workers = self._short_workers if line.is_short() else self._workers
         # Every turn needs the GIL, and many workers on short runs would wait for it more than they run.
         parts = workers if seconds < workers * SHORT / 2 else 2 * workers
-        least = int(SHORT / seconds) if line.is_short else 1
+        least = int(SHORT / seconds) if line.is_short() else 1
         turn = LONG_TURN if len(self._turns) + len(self._urgent_turns) == 1 else TURN
         return max(1, least, min(waiting // parts, int(turn / seconds)))
 
-    @staticmethod
-    def _take(line: _Line[R], members: list[R]) -> None:
-        """Takes requests, which are in this order, out of a line. Mostly they are its first ones."""
-        waiting = line.waiting
-        others: list[R] = []
-        for member in members:
-            while (request := waiting.popleft()) is not member:
-                others.append(request)
-        if others:
-            waiting.extendleft(reversed(others))
-
-    def _members(self, model: Any, line: _Line[R], now: float) -> list[R] | None:
+    def _members(self, model: Any, line: _Line, now: float) -> list[Any] | None:
         """The oldest request and those that may join it, left in line; None: wait for more rows.
 
         While it waits, requests that could never join it may go.
         """
         first = line.waiting[0]
         rows = first.rows
-        if self._runs_alone(model, first):
+        if _runs_alone(model, first):
             return [first]
         members = [first]
         is_full = False
         if len(line.waiting) > 1:
             signature = first.signature()
             for request in line.waiting:
-                if request is first or self._runs_alone(model, request) or request.signature() != signature:
+                if request is first or _runs_alone(model, request) or request.signature() != signature:
                     continue
                 # The first that does not fit ends the batch: the ones behind it must not overtake it.
                 is_full = rows + request.rows >= model.batch_size
@@ -386,17 +372,17 @@ class Scheduler(Generic[R]):
                 if is_full:
                     break
         # A full batch has nothing to wait for, however few rows it has.
-        if is_full or rows >= model.min_batch_size or self._min_batch_timed_out(model, first, now):
+        if is_full or rows >= model.min_batch_size or _min_batch_timed_out(model, first, now):
             return members
         return self._members_behind(model, line, now) if len(line.waiting) > len(members) else None
 
-    def _members_behind(self, model: Any, line: _Line[R], now: float) -> list[R] | None:
+    def _members_behind(self, model: Any, line: _Line, now: float) -> list[Any] | None:
         """The same for the oldest request that has not to wait for more rows, the first in line being one that has."""
-        batches: dict[Hashable, list[R]] = {}
+        batches: dict[Hashable, list[Any]] = {}
         rows: dict[Hashable, int] = {}
         full: set[Hashable] = set()
         for request in line.waiting:
-            key = request.id if self._runs_alone(model, request) else request.signature()
+            key = request.id if _runs_alone(model, request) else request.signature()
             if key in full:
                 continue
             together = rows.get(key, 0) + request.rows
@@ -406,16 +392,27 @@ class Scheduler(Generic[R]):
                 batches.setdefault(key, []).append(request)
                 rows[key] = together
         for key, members in batches.items():
-            timed_out = self._min_batch_timed_out(model, members[0], now)
+            timed_out = _min_batch_timed_out(model, members[0], now)
             if key in full or rows[key] >= model.min_batch_size or timed_out:
                 return members
         return None
 
-    @staticmethod
-    def _runs_alone(model: Any, request: R) -> bool:
-        """Whether a request has no rows in common with others, or enough for a batch by itself."""
-        return request.rows == 0 or bool(request.rows >= model.batch_size)
 
-    @staticmethod
-    def _min_batch_timed_out(model: Any, first: R, now: float) -> bool:
-        return bool(model.min_batch_timeout > 0 and now >= first.enqueued + model.min_batch_timeout)
+def _take(line: _Line, members: list[Any]) -> None:
+    """Takes requests, which are in this order, out of a line. Mostly they are its first ones."""
+    waiting = line.waiting
+    others: list[Any] = []
+    for member in members:
+        while (request := waiting.popleft()) is not member:
+            others.append(request)
+    if others:
+        waiting.extendleft(reversed(others))
+
+
+def _runs_alone(model: Any, request: Any) -> bool:
+    """Whether a request has no rows in common with others, or enough for a batch by itself."""
+    return request.rows == 0 or bool(request.rows >= model.batch_size)
+
+
+def _min_batch_timed_out(model: Any, first: Any, now: float) -> bool:
+    return bool(model.min_batch_timeout > 0 and now >= first.enqueued + model.min_batch_timeout)

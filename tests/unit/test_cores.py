@@ -5,12 +5,11 @@ from __future__ import annotations
 import _thread
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from redisai_py import cores
 from redisai_py.cores import Pool, current_core, name_of
 
 AVAILABLE = sorted(os.sched_getaffinity(0))
@@ -61,12 +60,6 @@ def waiting() -> Iterator[Waiting]:
     threads.stop()
 
 
-@pytest.fixture
-def stay(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Has the calling thread believe that it is on a core."""
-    return lambda core: monkeypatch.setattr(cores, "current_core", lambda: core)
-
-
 def adopted(waiting: Waiting, count: int) -> tuple[Pool, list[int]]:
     pool = Pool()
     with pool.adopt():
@@ -108,51 +101,48 @@ def test_threads_of_others_are_not_adopted(waiting: Waiting) -> None:
     assert len(pool) == 0
 
 
-def test_each_has_a_core_and_none_the_callers(waiting: Waiting, stay: Callable[[int], None]) -> None:
+def test_each_has_a_core_and_none_the_callers(waiting: Waiting) -> None:
     pool, threads = adopted(waiting, len(AVAILABLE) - 1)
     assert cores_of(threads) == [set(AVAILABLE)] * len(threads)
     for core in (AVAILABLE[0], AVAILABLE[-1], AVAILABLE[0]):
-        stay(core)
-        pool.arrange(alone=True)
+        pool.arrange(core)
         bound = cores_of(threads)
         assert all(len(cores) == 1 for cores in bound)
         assert set().union(*bound) == set(AVAILABLE) - {core}
 
 
 def test_few_threads_have_the_choice_of_all_cores_but_the_callers(
-    waiting: Waiting, stay: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: list[tuple[int, set[int]]] = []
     pool, threads = adopted(waiting, 2)
-    stay(AVAILABLE[0])
     monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {AVAILABLE[0], 101, 102, 103})
     monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: chosen.append((thread, set(cores))))
-    pool.arrange(alone=True)
+    pool.arrange(AVAILABLE[0])
     assert chosen == [(thread, {101, 102, 103}) for thread in threads]
 
 
-def test_as_many_threads_as_cores_have_one_each(waiting: Waiting, stay: Callable[[int], None]) -> None:
+def test_as_many_threads_as_cores_have_one_each(waiting: Waiting) -> None:
     pool, threads = adopted(waiting, len(AVAILABLE))
     for core in (AVAILABLE[0], AVAILABLE[-1]):
-        stay(core)
-        pool.arrange(alone=True)
+        pool.arrange(core)
         assert sorted(cores_of(threads), key=min) == [{core} for core in AVAILABLE]
 
 
 def test_they_are_let_go_when_others_need_the_cores(waiting: Waiting) -> None:
     pool, threads = adopted(waiting, len(AVAILABLE) - 1)
-    pool.arrange(alone=True)
+    pool.arrange(AVAILABLE[0])
     assert {len(cores) for cores in cores_of(threads)} == {1}
-    pool.arrange(alone=False)
+    pool.arrange(-1)
     assert cores_of(threads) == [set(AVAILABLE)] * len(threads)
-    pool.arrange(alone=True)
+    pool.arrange(AVAILABLE[0])
     assert {len(cores) for cores in cores_of(threads)} == {1}
 
 
 def test_threads_that_have_ended_are_forgotten(waiting: Waiting) -> None:
     pool, _ = adopted(waiting, 1)
     waiting.stop()
-    pool.arrange(alone=True)
+    pool.arrange(AVAILABLE[0])
     assert len(pool) == 0
 
 
@@ -160,7 +150,7 @@ def test_a_thread_whose_id_was_reused_is_not_bound(waiting: Waiting) -> None:
     """It is told by its name."""
     pool, threads = adopted(waiting, 1)
     Path(f"/proc/self/task/{threads[0]}/comm").write_text("another")
-    pool.arrange(alone=True)
+    pool.arrange(AVAILABLE[0])
     assert cores_of(threads) == [set(AVAILABLE)]
 
 
@@ -171,8 +161,8 @@ def test_where_it_is_not_allowed_it_is_not_tried_again(waiting: Waiting, monkeyp
     pool, threads = adopted(waiting, 1)
     with monkeypatch.context() as patched:
         patched.setattr(os, "sched_setaffinity", refuse)
-        pool.arrange(alone=True)
-    pool.arrange(alone=True)
+        pool.arrange(AVAILABLE[0])
+    pool.arrange(AVAILABLE[0])
     assert cores_of(threads) == [set(AVAILABLE)]
 
 

@@ -36,12 +36,12 @@ class Request:
         return self.shape
 
 
-def ids(batch: Batch[Request] | None) -> list[int]:
+def ids(batch: Batch | None) -> list[int]:
     assert batch is not None
     return [request.id for request in batch.requests]
 
 
-def measured(scheduler: Scheduler[Request], model: Model, seconds: float) -> None:
+def measured(scheduler: Scheduler, model: Model, seconds: float) -> None:
     """Lets the scheduler know a model's run time."""
     scheduler.push(Request(-1, model))
     batch = scheduler.next(0.0)
@@ -53,7 +53,7 @@ def measured(scheduler: Scheduler[Request], model: Model, seconds: float) -> Non
 
 
 def test_requests_of_an_unmeasured_model_leave_one_at_a_time_in_order() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    scheduler = Scheduler(workers=4)
     model = Model()
     for i in range(3):
         scheduler.push(Request(i, model))
@@ -62,7 +62,7 @@ def test_requests_of_an_unmeasured_model_leave_one_at_a_time_in_order() -> None:
 
 
 def test_tiny_requests_leave_together_but_are_not_merged() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    scheduler = Scheduler(workers=4)
     model = Model()
     measured(scheduler, model, SHORT / 10)
     for i in range(50):
@@ -85,7 +85,7 @@ def test_tiny_requests_leave_together_but_are_not_merged() -> None:
 def test_longer_requests_leave_together_only_while_all_workers_have_enough(
     workers: int, seconds: float, waiting: int, expected: int
 ) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers)
+    scheduler = Scheduler(workers)
     model = Model()
     measured(scheduler, model, seconds)
     for i in range(waiting):
@@ -96,7 +96,7 @@ def test_longer_requests_leave_together_only_while_all_workers_have_enough(
 
 @pytest.mark.parametrize(("waiting", "expected"), [(3, 1), (12, 3), (80, 8)])
 def test_turns_are_longer_while_nobody_asks_for_another_model(waiting: int, expected: int) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    scheduler = Scheduler(workers=2)
     model = Model()
     measured(scheduler, model, LONG_TURN / 8.5)
     for i in range(waiting):
@@ -106,7 +106,7 @@ def test_turns_are_longer_while_nobody_asks_for_another_model(waiting: int, expe
 
 def test_a_short_model_keeps_one_worker_and_a_long_one_gets_all() -> None:
     for seconds, expected in ((SHORT / 2, 1), (SHORT * 2, 4)):
-        scheduler: Scheduler[Request] = Scheduler(workers=4)
+        scheduler = Scheduler(workers=4)
         model = Model()
         measured(scheduler, model, seconds)
         for i in range(20):
@@ -128,7 +128,7 @@ def test_a_short_model_keeps_one_worker_and_a_long_one_gets_all() -> None:
 def test_a_short_model_gets_several_workers_where_there_are_cores_and_enough_waits(
     seconds: float, waiting: int, batches: int
 ) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=8, cores=4)
+    scheduler = Scheduler(workers=8, cores=4)
     model = Model()
     measured(scheduler, model, seconds)
     for i in range(waiting):
@@ -141,7 +141,7 @@ def test_a_short_model_gets_several_workers_where_there_are_cores_and_enough_wai
 
 
 def test_what_is_left_does_not_wait_for_the_end_of_a_long_turn() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=8, cores=4)
+    scheduler = Scheduler(workers=8, cores=4)
     model = Model()
     measured(scheduler, model, SHORT * 0.8)
     for i in range(100):
@@ -158,7 +158,7 @@ def test_what_is_left_does_not_wait_for_the_end_of_a_long_turn() -> None:
 
 
 def test_a_short_model_whose_rows_cost_little_keeps_one_worker() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=8, cores=8)
+    scheduler = Scheduler(workers=8, cores=8)
     model = Model(batch_size=16)
     for i in range(200):
         rows = 1 + i % 8
@@ -176,7 +176,7 @@ def test_a_short_model_whose_rows_cost_little_keeps_one_worker() -> None:
 
 
 def test_wide_runs_make_no_model_short() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=8, cores=8)
+    scheduler = Scheduler(workers=8, cores=8)
     model = Model()
     measured(scheduler, model, SHORT * 3)
     for i in range(100):
@@ -187,7 +187,7 @@ def test_wide_runs_make_no_model_short() -> None:
 
 
 def test_requests_that_wait_for_more_rows_ripen() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    scheduler = Scheduler(workers=2)
     model = Model(batch_size=2, min_batch_size=2, min_batch_timeout=0.02)
     for i in range(3):
         scheduler.push(Request(i, model, enqueued=1.0, deadline=5.0))
@@ -199,7 +199,7 @@ def test_requests_that_wait_for_more_rows_ripen() -> None:
 
 
 def test_cores_are_left_idle_by_a_client_that_has_been_alone_for_a_while() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    scheduler = Scheduler(workers=4)
     model = Model()
     said = []
     for _ in range(SOLITARY):
@@ -213,7 +213,7 @@ def test_cores_are_left_idle_by_a_client_that_has_been_alone_for_a_while() -> No
 
 @pytest.mark.parametrize("is_running", [False, True])
 def test_a_second_client_ends_that(is_running: bool) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=4)
+    scheduler = Scheduler(workers=4)
     model = Model()
     for _ in range(SOLITARY):
         measured(scheduler, model, 1.0)
@@ -230,7 +230,7 @@ def test_a_second_client_ends_that(is_running: bool) -> None:
 
 @pytest.mark.parametrize(("cores", "most"), [(1, 0), (2, 0), (3, 1), (8, 4)])
 def test_a_few_runs_leave_room_on_many_cores(cores: int, most: int) -> None:
-    scheduler: Scheduler[Request] = Scheduler(8, cores)
+    scheduler = Scheduler(8, cores)
     model = Model()
     said = []
     for i in range(6):
@@ -243,7 +243,7 @@ def test_a_few_runs_leave_room_on_many_cores(cores: int, most: int) -> None:
 
 
 def test_a_batch_is_never_larger_than_batchsize() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=5)
     for i, rows in enumerate((2, 2, 2)):
         scheduler.push(Request(i, model, rows=rows))
@@ -251,7 +251,7 @@ def test_a_batch_is_never_larger_than_batchsize() -> None:
 
 
 def test_a_request_larger_than_batchsize_runs_alone() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=4)
     scheduler.push(Request(0, model, rows=9))
     scheduler.push(Request(1, model))
@@ -262,7 +262,7 @@ def test_a_request_larger_than_batchsize_runs_alone() -> None:
 
 @pytest.mark.parametrize(("seconds_per_row", "batches"), [(0.0, 1), (1e-3, 2)])
 def test_one_large_batch_is_preferred_where_rows_are_cheap(seconds_per_row: float, batches: int) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    scheduler = Scheduler(workers=2)
     model = Model(batch_size=8)
     for rows in (1, 2, 4, 7, 3):
         scheduler.push(Request(rows, model, rows=rows))
@@ -276,7 +276,7 @@ def test_one_large_batch_is_preferred_where_rows_are_cheap(seconds_per_row: floa
 
 
 def test_only_equal_signatures_are_merged() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    scheduler = Scheduler(workers=2)
     model = Model(batch_size=8)
     for i, shape in enumerate(((4,), (5,), (4,), (5,))):
         scheduler.push(Request(i, model, shape=shape))
@@ -285,7 +285,7 @@ def test_only_equal_signatures_are_merged() -> None:
 
 
 def test_requests_without_a_common_first_dimension_are_not_merged() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    scheduler = Scheduler(workers=2)
     model = Model(batch_size=8)
     scheduler.push(Request(0, model, rows=0))
     scheduler.push(Request(1, model, rows=1))
@@ -293,7 +293,7 @@ def test_requests_without_a_common_first_dimension_are_not_merged() -> None:
 
 
 def test_minbatchsize_waits_for_rows_and_then_goes_at_once() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=8, min_batch_size=3)
     scheduler.push(Request(0, model))
     scheduler.push(Request(1, model))
@@ -305,7 +305,7 @@ def test_minbatchsize_waits_for_rows_and_then_goes_at_once() -> None:
 
 @pytest.mark.parametrize("rows", [(3, 2), (3, 1, 1), (1, 2, 2)])
 def test_a_batch_that_is_full_does_not_wait_for_minbatchsize(rows: tuple[int, ...]) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=4, min_batch_size=4)
     for id_, count in enumerate(rows):
         scheduler.push(Request(id_, model, rows=count))
@@ -317,7 +317,7 @@ def test_a_batch_that_is_full_does_not_wait_for_minbatchsize(rows: tuple[int, ..
 
 
 def test_minbatchsize_above_batchsize_is_reached_by_a_full_batch() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=2, min_batch_size=8)
     scheduler.push(Request(0, model))
     assert scheduler.next(0.0) is None
@@ -339,7 +339,7 @@ def test_minbatchsize_above_batchsize_is_reached_by_a_full_batch() -> None:
 def test_requests_that_cannot_join_the_one_that_waits_do_not_wait_with_it(
     others: list[tuple[int, tuple[int, ...]]], expected: list[int]
 ) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=4, min_batch_size=4)
     scheduler.push(Request(0, model, rows=1))
     for id_, (rows, shape) in enumerate(others, 1):
@@ -350,7 +350,7 @@ def test_requests_that_cannot_join_the_one_that_waits_do_not_wait_with_it(
 
 @pytest.mark.parametrize("rows", [4, 9])
 def test_a_request_that_runs_alone_ends_nobodys_wait_for_minbatchsize(rows: int) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=2)
+    scheduler = Scheduler(workers=2)
     model = Model(batch_size=4, min_batch_size=3)
     scheduler.push(Request(0, model, rows=1))
     scheduler.push(Request(1, model, rows=rows))
@@ -361,7 +361,7 @@ def test_a_request_that_runs_alone_ends_nobodys_wait_for_minbatchsize(rows: int)
 
 
 def test_minbatchtimeout_ends_the_wait() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=8, min_batch_size=3, min_batch_timeout=0.5)
     scheduler.push(Request(0, model, enqueued=1.0))
     assert scheduler.next(1.0) is None
@@ -370,14 +370,14 @@ def test_minbatchtimeout_ends_the_wait() -> None:
 
 
 def test_a_model_that_waits_does_not_hold_up_another() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     scheduler.push(Request(0, Model(batch_size=8, min_batch_size=8)))
     scheduler.push(Request(1, Model()))
     assert ids(scheduler.next(0.0)) == [1]
 
 
 def test_urgent_requests_leave_first() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model, urgent = Model(), Model(is_urgent=True)
     for i in range(3):
         scheduler.push(Request(i, model))
@@ -391,7 +391,7 @@ def test_urgent_requests_leave_first() -> None:
 
 
 def test_an_urgent_model_that_has_its_workers_does_not_hold_up_the_others() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     urgent = Model(is_urgent=True)
     for i in range(2):
         scheduler.push(Request(i, urgent))
@@ -400,7 +400,7 @@ def test_an_urgent_model_that_has_its_workers_does_not_hold_up_the_others() -> N
 
 
 def test_a_deadline_that_passed_takes_the_request_out() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=8, min_batch_size=8)
     scheduler.push(Request(0, model, deadline=2.0))
     assert scheduler.wake_at() == 2.0
@@ -410,7 +410,7 @@ def test_a_deadline_that_passed_takes_the_request_out() -> None:
 
 
 def test_a_cancelled_request_never_leaves() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model()
     for i in range(3):
         scheduler.push(Request(i, model))
@@ -421,7 +421,7 @@ def test_a_cancelled_request_never_leaves() -> None:
 
 
 def test_a_busy_model_whose_wait_is_over_does_not_ask_for_a_wake_up() -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers=1)
+    scheduler = Scheduler(workers=1)
     model = Model(batch_size=2, min_batch_size=2, min_batch_timeout=1.0)
     for i in range(3):
         scheduler.push(Request(i, model))
@@ -467,10 +467,10 @@ class History:
     def __init__(self, models: list[Model], workers: int, cores: int) -> None:
         self.models = models
         self.workers = workers
-        self.scheduler: Scheduler[Request] = Scheduler(workers, cores)
+        self.scheduler = Scheduler(workers, cores)
         self.now = 0.0
         self.requests: list[Request] = []
-        self.running: list[Batch[Request]] = []
+        self.running: list[Batch] = []
         self.left: dict[tuple[int, tuple[int, ...]], int] = {}  # last id that left, by model and signature
 
     def push(self, index: int, rows: int, time_to_live: float, shape: tuple[int, ...]) -> None:
@@ -587,7 +587,7 @@ def test_every_law_holds_on_every_history(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_has_ready_says_whether_next_would_give_something(workers: int) -> None:
-    scheduler: Scheduler[Request] = Scheduler(workers)
+    scheduler = Scheduler(workers)
     assert not scheduler.has_ready(0.0)
     model = Model(batch_size=4, min_batch_size=2)
     scheduler.push(Request(0, model))

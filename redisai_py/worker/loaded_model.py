@@ -16,20 +16,6 @@ class LoadedModel:
     with each other, so each has its own line in the scheduler.
     """
 
-    __slots__ = (
-        "backend",
-        "batch_size",
-        "execute",
-        "execute_natively",
-        "functions",
-        "is_urgent",
-        "line",
-        "min_batch_size",
-        "min_batch_timeout",
-        "session",
-        "urgent",
-    )
-
     def __init__(
         self,
         backend: str,
