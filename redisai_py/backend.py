@@ -11,12 +11,12 @@ with a C-contiguous buffer, and, for STRING, numpy arrays of str or bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from math import inf
-from threading import Lock
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+from redisai_py.worker.run import Run as Run
 
 
 class BackendError(Exception):
@@ -101,46 +101,6 @@ class Redis(Protocol):
 
     def run_model(self, call: Call, key: bytes, inputs: list[Any], output_count: int, run: Run) -> Outputs:
         """Runs a stored model, on this thread; raises BackendError, or what the model raises."""
-
-
-@dataclass(slots=True)
-class Run:
-    """One call of ``execute``, as the watchdog sees it; each worker has one of its own.
-
-    A backend that can end a running model sets ``terminate``, in every call, to a
-    function that does it; it is called from another thread. ``state`` is for the
-    backends, under keys of their own, and survives from call to call.
-    """
-
-    terminate: Callable[[], None] | None = None
-    alone: bool = False
-    """Nothing else runs or waits on this device: a long run may as well use all cores."""
-    core: int = -1
-    """The core that the worker is on, for a run that is ``alone``; else, or where that is unknown, -1."""
-    has_room: bool = False
-    """At least half of the cores have nothing to do: a pool of threads that runs share may as well use them."""
-    wide: bool = False
-    """Set by a session that uses several cores because of ``alone`` or ``has_room``: how long that takes is no measure
-    of its other runs."""
-    retune: bool = False
-    """Set by a session that wants its ``retune(blob)`` called, on another thread, with the model's bytes."""
-    prefer: bool = False
-    """Set by a session that has something on this thread which others have not, such as a pool: under light load
-    this worker then gets the next request."""
-    state: dict[Any, Any] = field(default_factory=dict)
-    started: float = 0.0
-    deadline: float = inf
-    """When the call has to be ended (monotonic seconds); infinity between calls."""
-    away: bool = False
-    """The worker does not count as attentive: another one serves the queue meanwhile."""
-    overdue: Callable[[float], None] = lambda seconds: None
-    """Called, once for a call, when it was expected to be short and has lasted so many seconds."""
-    ended: Callable[[], None] = lambda: None
-    """Called when ``terminate`` has been."""
-    batch: Any = None
-    requests: list[Any] = field(default_factory=list)
-    lock: Any = field(default_factory=Lock)
-    """Held while a call ends and while it is terminated, so that the next call is never hit instead."""
 
 
 Outputs = list[Any]

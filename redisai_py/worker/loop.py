@@ -16,14 +16,16 @@ from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 from cython.cimports.redisai_py.worker import native
 from cython.cimports.redisai_py.worker.loaded_model import LoadedModel
 from cython.cimports.redisai_py.worker.request import Request
+from cython.cimports.redisai_py.worker.run import Run
 from cython.cimports.redisai_py.worker.scheduler import Batch, Scheduler
 
-from redisai_py.backend import BackendError, Run
+from redisai_py.backend import BackendError
 from redisai_py.cores import CORES
 from redisai_py.worker import watchdog
 from redisai_py.worker.batching import execute_merged
 
 FOR_EVER = cython.declare(cython.double, inf)
+OVERDUE = cython.declare(cython.double, watchdog.OVERDUE)
 
 
 @cython.cfunc
@@ -53,7 +55,7 @@ class Device:
 
     def serve(self) -> None:
         """The life of a worker thread."""
-        run = Run()
+        run: Run = Run()
         run.overdue = lambda seconds: self._overdue(run, seconds)
         run.ended = lambda: retune(run, run.requests[0])
         watchdog.watch(run)
@@ -62,7 +64,7 @@ class Device:
             wake_at = self._turn(run, wake_at)
 
     @cython.cfunc
-    def _turn(self, run: object, wake_at: cython.double) -> cython.double:
+    def _turn(self, run: Run, wake_at: cython.double) -> cython.double:
         """Waits for work and does some; when to look again. A frame of its own: while it waits it holds no request."""
         new: list
         cancelled: list
@@ -102,7 +104,7 @@ class Device:
         late: list
         spent: list = []
         for request in new:
-            if request.cancelled:  # its cancellation may have come first
+            if request.job.cancelled:  # its cancellation may have come first
                 spent.append(request)
             else:
                 self.scheduler.push(request)
@@ -137,7 +139,7 @@ class Device:
         return native.due(self.queue)
 
     @cython.cfunc
-    def _run(self, batch: Batch, run: object):
+    def _run(self, batch: Batch, run: Run):
         """Runs a batch and answers its requests."""
         requests: list = batch.requests
         runs: cython.int = 1 if batch.merged else len(requests)
@@ -150,7 +152,7 @@ class Device:
         started = monotonic()
         run.started = started
         run.deadline = started + native.execution_limit()
-        native.arm_watchdog(run.deadline if run.away else started + watchdog.OVERDUE)
+        native.arm_watchdog(run.deadline if run.away else started + OVERDUE)
         try:
             if batch.model.execute_natively is not None:
                 done = batch.model.execute_natively(requests, batch.merged, run)
@@ -178,7 +180,7 @@ class Device:
             self.scheduler.finished(batch, seconds, runs, run.wide)
         run.wide = False
 
-    def _overdue(self, run: object, seconds: cython.double) -> None:
+    def _overdue(self, run: Run, seconds: cython.double) -> None:
         """Called by the watchdog for a run that was expected to be short: others must not wait for it."""
         with self.lock:
             self.scheduler.overdue(run.batch, seconds)
@@ -186,7 +188,7 @@ class Device:
 
 
 @cython.cfunc
-def retune(run: object, request: Request):
+def retune(run: Run, request: Request):
     """Does what the session of the request's model asks for."""
     if run.retune:
         run.retune = False
@@ -194,7 +196,7 @@ def retune(run: object, request: Request):
 
 
 @cython.cfunc
-def execute(batch: Batch, run: object) -> list | None:
+def execute(batch: Batch, run: Run) -> list | None:
     """Runs a batch by the session's Python method; one result for each request, or None if they have theirs."""
     requests: list = batch.requests
     model: LoadedModel = batch.model

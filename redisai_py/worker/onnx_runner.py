@@ -47,6 +47,7 @@ from cython.cimports.onnxruntime_api import (
 from cython.cimports.posix.dlfcn import RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 from cython.cimports.redis_api import RedisModule_Alloc
 from cython.cimports.redisai_py.worker import runs
+from cython.cimports.redisai_py.worker.run import Run
 
 MOST_TENSORS = cython.declare(cython.int, 64)  # inputs and outputs together
 MOST_DIMS = cython.declare(cython.int, 64)
@@ -319,7 +320,7 @@ class Stop:
 
 
 @cython.ccall
-def stop_of(run: object) -> Stop:
+def stop_of(run: Run) -> Stop:
     """The worker's means to end its run (``redisai_py.backend.Run``)."""
     stop: Stop = run.state.get(Stop)
     if stop is None:
@@ -474,7 +475,7 @@ class Inference:
         self.outputs = decoded[input_count:]
 
 
-def run_requests(inference: Inference, requests: list, merged: cython.bint, run: object) -> bool:
+def run_requests(inference: Inference, requests: list, merged: cython.bint, run: Run) -> bool:
     """``redisai_py.worker.runs.run_requests`` for an inference, which is held for as long as it runs."""
     stop: Stop = stop_of(run)
     return runs.run_requests(

@@ -263,6 +263,8 @@ class Scheduler:
     def ripe_at(self) -> float:
         """When requests that wait for more rows have waited long enough; infinity: none do, or for ever."""
         ripe = inf
+        if not self._open:
+            return ripe
         for model in (*self._urgent_turns, *self._turns):
             line = model.line
             if line.running >= self._limit(model, line):
@@ -273,6 +275,8 @@ class Scheduler:
 
     def has_ready(self, now: float) -> bool:
         """Whether another worker could start something now."""
+        if not self._open:
+            return False
         for model in (*self._urgent_turns, *self._turns):
             line = model.line
             can_run = line.waiting and line.running < self._limit(model, line)
