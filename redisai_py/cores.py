@@ -32,13 +32,15 @@ class Pool:
     While they are apart, none is on the caller's core, and none on another's, if there are enough
     cores. Where they are as many as the cores each has one: they do all the work then, and the caller
     waits for them.
+
+    They have to live for as long as they are arranged: the ids of threads that have ended may be others'.
     """
 
     def __init__(self) -> None:
-        self._threads: dict[int, Set[int]] = {}  # by id: the cores that it is bound to; none: its own choice
-        self._name = ""
+        self._threads: dict[int, Set[int]] = {}  # by id: the cores that it is bound to
         self._own_cores: Set[int] = frozenset()  # which they may use by themselves
         self._caller = -1  # the core of the caller that they are apart from; -1: they are not
+        self._places: dict[int, list[Set[int]]] = {}  # by the caller's core: those of each thread
         self._lock = Lock()
 
     @contextmanager
@@ -54,32 +56,39 @@ class Pool:
             yield
         finally:
             rename(own, name)
-            self._name = f"{name[:10]}-pool"
             self._own_cores = os.sched_getaffinity(0)
+            self._places = {}
             for thread in threads():
                 if thread != own and name_of(thread) == mark:
-                    rename(thread, self._name)
-                    self._threads[thread] = frozenset()
+                    rename(thread, f"{name[:10]}-pool")
+                    self._threads[thread] = self._own_cores
 
     def __len__(self) -> int:
         return len(self._threads)
 
     def arrange(self, core: int) -> None:
-        """Before a run on ``core`` that is alone: keeps the threads apart. -1: it is not, and the kernel decides."""
+        """Before a run on ``core`` that is alone: keeps the threads apart. -1: it is not, and the kernel decides.
+
+        Where requests come now and then, the caller is on another core each time, and waits for this.
+        """
         if core == self._caller or not self._threads:
             return
         with self._lock:
-            places = self._places(core) if core >= 0 else [frozenset[int]()] * len(self._threads)
+            places = self._places.get(core)
+            if places is None:
+                places = self._places[core] = self._places_for(core)
             for thread, cores in zip(list(self._threads), places, strict=True):
                 if cores != self._threads[thread]:
                     self._bind(thread, cores)
             self._caller = core
 
-    def _places(self, caller: int) -> list[Set[int]]:
+    def _places_for(self, caller: int) -> list[Set[int]]:
         """The cores for each thread while the caller is on one, such that few of them move when the caller does."""
         count = len(self._threads)
-        cores = sorted(os.sched_getaffinity(0))
-        others = frozenset(cores) - {caller}
+        if caller < 0:
+            return [self._own_cores] * count
+        cores = sorted(self._own_cores)
+        others = self._own_cores - {caller}
         if count < len(others):
             return [others] * count
         places = [cores[position % len(cores)] for position in range(count)]
@@ -88,11 +97,11 @@ class Pool:
         return [frozenset({core}) for core in places]
 
     def _bind(self, thread: int, cores: Set[int]) -> None:
-        # By its name, since it may have ended, and the id be another's.
-        if name_of(thread) == self._name and bind(thread, cores or self._own_cores):
+        if bind(thread, cores):
             self._threads[thread] = cores
-        else:
+        else:  # it has ended, or this is not allowed
             del self._threads[thread]
+            self._places = {}
 
 
 def threads() -> list[int]:

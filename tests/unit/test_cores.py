@@ -6,7 +6,6 @@ import _thread
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -115,8 +114,8 @@ def test_few_threads_have_the_choice_of_all_cores_but_the_callers(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: list[tuple[int, set[int]]] = []
-    pool, threads = adopted(waiting, 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {AVAILABLE[0], 101, 102, 103})
+    pool, threads = adopted(waiting, 2)
     monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: chosen.append((thread, set(cores))))
     pool.arrange(AVAILABLE[0])
     assert chosen == [(thread, {101, 102, 103}) for thread in threads]
@@ -144,14 +143,6 @@ def test_threads_that_have_ended_are_forgotten(waiting: Waiting) -> None:
     waiting.stop()
     pool.arrange(AVAILABLE[0])
     assert len(pool) == 0
-
-
-def test_a_thread_whose_id_was_reused_is_not_bound(waiting: Waiting) -> None:
-    """It is told by its name."""
-    pool, threads = adopted(waiting, 1)
-    Path(f"/proc/self/task/{threads[0]}/comm").write_text("another")
-    pool.arrange(AVAILABLE[0])
-    assert cores_of(threads) == [set(AVAILABLE)]
 
 
 def test_where_it_is_not_allowed_it_is_not_tried_again(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
