@@ -9,7 +9,6 @@ with one when requests came every 10 ms. So threads that share a run are put on 
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
@@ -21,9 +20,6 @@ HEAVY = 150e-6
 """Seconds: a run that takes longer on one core is worth several, if they have nothing else to do."""
 
 THREADS = Path("/proc/self/task")
-
-current_core = ctypes.CDLL(None).sched_getcpu
-"""The number of the core that the calling thread is on; -1: unknown."""
 
 
 class Pool:

@@ -149,7 +149,7 @@ class Session:
         wide = self._goes_wide(run, thread)
         work = self._work(thread, self._execute, requests, thread.inference_mode)
         started = monotonic()
-        results = self._pool.run(work) if wide else work()
+        results = self._pool.run(work, run.core) if wide else work()
         self._learn((monotonic() - started) / len(requests), wide)
         return results
 
@@ -234,7 +234,7 @@ class NativeSession(Session):
         wide = self._goes_wide(run, thread)
         work = self._work(thread, runs.run_requests, requests, merged, self._runner.address, 0)
         started = monotonic()
-        done: bool = self._pool.run(work) if wide else work()
+        done: bool = self._pool.run(work, run.core) if wide else work()
         if done:
             self._learn((monotonic() - started) / (1 if merged else len(requests)), wide)
         return done

@@ -86,13 +86,13 @@ class Pool:
                 self._owner = self._owner or thread
         return self._owner is thread
 
-    def run(self, work: Callable[[], T]) -> T:
-        """The result of ``work()``, on the owner's thread, with all cores."""
+    def run(self, work: Callable[[], T], core: int) -> T:
+        """The result of ``work()``, on the owner's thread, which is on ``core``, with all cores."""
         torch.set_num_threads(CORES)
         try:
             if self._threads is None:
                 self._threads = openmp_pool()
-            self._threads.arrange(cores.current_core())
+            self._threads.arrange(core)
             return work()
         finally:
             torch.set_num_threads(1)

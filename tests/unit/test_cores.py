@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from redisai_py.cores import Pool, current_core, name_of
+from redisai_py.cores import Pool, name_of
 
 AVAILABLE = sorted(os.sched_getaffinity(0))
 
@@ -155,7 +155,3 @@ def test_where_it_is_not_allowed_it_is_not_tried_again(waiting: Waiting, monkeyp
         pool.arrange(AVAILABLE[0])
     pool.arrange(AVAILABLE[0])
     assert cores_of(threads) == [set(AVAILABLE)]
-
-
-def test_the_caller_is_on_one_of_the_cores() -> None:
-    assert current_core() in AVAILABLE
