@@ -34,7 +34,7 @@ class Options:
     log: Callable[[str, str], None]
     """``log(level, text)``; the level is one of debug, verbose, notice and warning."""
     report_memory: Callable[[int, int], None]
-    """``report_memory(bytes in use, accesses so far)``: what INFO shows."""
+    """``report_memory(bytes in use, accesses so far)``: what INFO shows, with the accesses of runners."""
 
 
 @dataclass(frozen=True)

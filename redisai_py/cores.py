@@ -52,12 +52,14 @@ class Pool:
             yield
         finally:
             rename(own, name)
-            self._own_cores = os.sched_getaffinity(0)
-            self._places = {}
-            for thread in threads():
-                if thread != own and name_of(thread) == mark:
-                    rename(thread, f"{name[:10]}-pool")
-                    self._threads[thread] = self._own_cores
+            new = [thread for thread in threads() if thread != own and name_of(thread) == mark]
+            for thread in new:
+                rename(thread, f"{name[:10]}-pool")
+            with self._lock:  # others may arrange those that are there already
+                self._own_cores = os.sched_getaffinity(0)
+                self._threads |= dict.fromkeys(new, self._own_cores)
+                self._places = {}
+                self._caller = -1
 
     def __len__(self) -> int:
         return len(self._threads)
@@ -73,7 +75,7 @@ class Pool:
             places = self._places.get(core)
             if places is None:
                 places = self._places[core] = self._places_for(core)
-            for thread, cores in zip(list(self._threads), places, strict=True):
+            for thread, cores in list(zip(self._threads, places, strict=True)):
                 if cores != self._threads[thread]:
                     self._bind(thread, cores)
             self._caller = core

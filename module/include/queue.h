@@ -28,9 +28,11 @@ int64_t rai_queue_take_waiting(rai_queue *queue, rai_job **jobs, int64_t room, i
 void rai_queue_push(rai_queue *queue, rai_job *job);
 /* Has a worker look at the scheduler, when one can: there may be something to do. */
 void rai_queue_look(rai_queue *queue);
+/* The core that the calling thread is on; -1: unknown. */
+int rai_current_core(void);
 /* Worker: around a run that is expected to be long. While no worker of the queue
- * is attentive, the next push (or more_work) wakes or starts another one. The former returns
- * the core that the worker is on; -1: unknown. */
+ * is attentive, the next push (or more_work) wakes or starts another one. Its begin returns
+ * the core that the worker is on, as above. */
 int rai_queue_occupied(rai_queue *queue, int more_work);
 void rai_queue_attentive(rai_queue *queue);
 /* The same as rai_queue_occupied, from elsewhere, for a worker whose run was expected to be short. */

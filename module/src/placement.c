@@ -14,6 +14,10 @@ static int long_runs[CPU_SETSIZE];         /* by the core that they began on */
 static int count_of_long_runs;             /* all of them */
 static _Thread_local int core_of_run = -1; /* this worker's; -1: it is in none */
 
+int rai_current_core(void) {
+    return sched_getcpu();
+}
+
 int rai_placement_begin_run(void) {
     core_of_run = sched_getcpu();
     if (core_of_run < 0 || core_of_run >= CPU_SETSIZE) {

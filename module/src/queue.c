@@ -325,7 +325,7 @@ void rai_queue_stuck(rai_queue *queue, int more_work) {
     pthread_mutex_lock(&queue->lock);
     __atomic_sub_fetch(&queue->attentive, 1, __ATOMIC_RELAXED);
     if (more_work) queue->look = 1;
-    rai_queue_unlock(queue, more_work || has_jobs(queue) || queue->cancelled_count);
+    rai_queue_unlock(queue, queue->look || has_jobs(queue) || queue->cancelled_count);
 }
 
 int rai_queue_occupied(rai_queue *queue, int more_work) {

@@ -3,8 +3,7 @@
 All workers of a queue, and the watchdog, share one scheduler, under one lock that is
 never held while something runs or waits.
 
-Compiled, with types: a request passes through here on its way to a run, when nothing of
-it is in the caches.
+Compiled, with types (docs/architecture.md, "A worker's way to a run").
 """
 
 import threading
@@ -146,6 +145,7 @@ class Device:
         started: cython.double
         seconds: cython.double
         done: cython.bint = False
+        calls_back: cython.bint
         results: object = None
         run.batch, run.requests = batch, requests
         native.begin(requests, runs)
@@ -175,9 +175,14 @@ class Device:
             run.prefer = False
             native.prefer_this_worker(self.queue)
         retune(run, requests[0])
-        native.complete(requests)
-        with self.lock:  # behind the answers, which do not depend on it
+        # Behind the answers, which do not depend on it; but who is called back may wait for another run.
+        calls_back = native.calls_back(requests)
+        if not calls_back:
+            native.complete(requests)
+        with self.lock:
             self.scheduler.finished(batch, seconds, runs, run.wide)
+        if calls_back:
+            native.complete(requests)
         run.wide = False
 
     def _overdue(self, run: Run, seconds: cython.double) -> None:
@@ -196,11 +201,11 @@ def retune(run: Run, request: Request):
 
 
 @cython.cfunc
-def execute(batch: Batch, run: Run) -> list | None:
+def execute(batch: Batch, run: Run) -> object:
     """Runs a batch by the session's Python method; one result for each request, or None if they have theirs."""
     requests: list = batch.requests
     model: LoadedModel = batch.model
-    results: list
+    results: object
     if batch.merged:
         return execute_merged(model.session, requests, run, model.backend)
     results = model.execute([request.inputs for request in requests], run)

@@ -16,6 +16,7 @@ cpdef double execution_limit() except -1
 cpdef arm_watchdog(double deadline)
 cpdef record(list requests, object results, double seconds)
 cpdef time_out(Request request)
+cpdef bint calls_back(list requests) except -1
 cpdef complete(list requests)
 cpdef complete_or_push(uintptr_t queue, list requests)
 cpdef retune(Request request)

@@ -335,6 +335,14 @@ def time_out(request: Request) -> None:
     request.job.timed_out = 1
 
 
+def calls_back(requests: list) -> cython.bint:
+    """Whether ``complete`` calls another module, which may take its time."""
+    for request in requests:
+        if cython.cast(Request, request).job.calls_back:
+            return True
+    return False
+
+
 def complete(requests: list) -> None:
     """Answers the clients of requests whose result is recorded; the requests are spent."""
     jobs: cython.pointer(rai_job)[256]

@@ -1,6 +1,6 @@
 """What a worker, a backend and the watchdog know of a run (docs/backends.md).
 
-Plain Python, for those who try a backend without a server. Compiled, it has the types of ``run.pxd``.
+Plain Python, for those who try a backend without a server; compiled for workers, with the types of ``run.pxd``.
 """
 
 from __future__ import annotations

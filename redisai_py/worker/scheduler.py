@@ -32,9 +32,7 @@ once; a model that waits does not hold up another, nor requests of its own that
 cannot be batched with the one that waits; a full batch does not wait; nothing leaves
 while an urgent request could.
 
-Plain Python, to be tested as such. Compiled, it has the types of ``scheduler.pxd``: a
-worker goes through here on its way to a run and finds nothing of it in its caches,
-so what counts is how much memory it touches.
+Plain Python. Compiled, it has the types of ``scheduler.pxd`` and means the same.
 """
 
 from __future__ import annotations
@@ -318,8 +316,9 @@ class Scheduler:
 
     def _fills_a_turn(self, model: Any, line: _Line) -> bool:
         """Whether enough short runs wait to be worth a turn of another worker."""
-        runs = len(line.waiting) / max(model.batch_size, 1)
-        return self._short_workers > 1 and line.seconds > TINY and runs * line.seconds >= SHORT
+        if self._short_workers == 1 or line.seconds <= TINY:
+            return False
+        return bool(len(line.waiting) * line.seconds >= SHORT * max(model.batch_size, 1))
 
     def _collect(self, model: Any, line: _Line, now: float) -> Batch | None:
         """Takes the model's next batch out of its line; None when it has to wait for more rows."""

@@ -16,7 +16,7 @@ from typing import Any
 from redisai_py.backend import BackendError, Run
 
 from . import buffers, native, watchdog
-from .core import log
+from .core import lib, log
 from .errors import error_text
 
 LARGEST_RANK = 64
@@ -47,6 +47,7 @@ def warm_up(session: Any, blob: bytes, job: Any, check_wanted: Callable[[Any], N
     runs = job.model.warmup
     end = time.monotonic() + min(LONGEST, native.execution_limit())
     _run.alone = True
+    _run.core = lib.rai_current_core()
     for number in range(runs):
         check_wanted(job)
         if number > 0 and time.monotonic() >= end:

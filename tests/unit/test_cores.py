@@ -138,6 +138,29 @@ def test_they_are_let_go_when_others_need_the_cores(waiting: Waiting) -> None:
     assert {len(cores) for cores in cores_of(threads)} == {1}
 
 
+def test_a_pool_may_be_arranged_while_it_grows(waiting: Waiting) -> None:
+    """Other workers' runs go on while a session makes threads."""
+    pool, done = Pool(), threading.Event()
+
+    def arrange() -> None:
+        while not done.wait(0.0003):
+            for core in AVAILABLE:
+                pool.arrange(core)
+
+    arranging = threading.Thread(target=arrange)
+    arranging.start()
+    threads: list[int] = []
+    for _ in range(10):
+        with pool.adopt():
+            threads += waiting.start(2)
+    done.set()
+    arranging.join()
+    assert len(pool) == len(threads)
+    for core in AVAILABLE:
+        pool.arrange(core)  # knows a place for each
+    assert {len(cores) for cores in cores_of(threads)} == {1}
+
+
 def test_threads_that_have_ended_are_forgotten(waiting: Waiting) -> None:
     pool, _ = adopted(waiting, 1)
     waiting.stop()
