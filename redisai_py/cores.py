@@ -35,7 +35,7 @@ class Pool:
     def __init__(self) -> None:
         self._threads: dict[int, Set[int]] = {}  # by id: the cores that it is bound to
         self._own_cores: Set[int] = frozenset()  # which they may use by themselves
-        self._caller = -1  # the core of the caller that they are apart from; -1: they are not
+        self._caller: int | None = -1  # whose core they are apart from; -1: they are not; None: not all are arranged
         self._places: dict[int, list[Set[int]]] = {}  # by the caller's core: those of each thread
         self._lock = Lock()
 
@@ -59,7 +59,7 @@ class Pool:
                 self._own_cores = os.sched_getaffinity(0)
                 self._threads |= dict.fromkeys(new, self._own_cores)
                 self._places = {}
-                self._caller = -1
+                self._caller = None
 
     def __len__(self) -> int:
         return len(self._threads)

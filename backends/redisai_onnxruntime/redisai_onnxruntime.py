@@ -192,8 +192,6 @@ class RunnerSession(Session):
 
     def execute_natively(self, requests: list[Any], merged: bool, run: Run) -> bool:
         inference = self._choose(run)
-        if self._heavy_runs_to_go <= 0:
-            return onnx_runner.run_requests(inference, requests, merged, run)
         started = monotonic()
         done: bool = onnx_runner.run_requests(inference, requests, merged, run)
         self._note(started, 1 if merged else len(requests), run)

@@ -19,7 +19,7 @@ int rai_current_core(void) {
 }
 
 int rai_placement_begin_run(void) {
-    core_of_run = sched_getcpu();
+    core_of_run = rai_current_core();
     if (core_of_run < 0 || core_of_run >= CPU_SETSIZE) {
         core_of_run = -1;
         return -1;

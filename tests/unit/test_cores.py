@@ -138,6 +138,15 @@ def test_they_are_let_go_when_others_need_the_cores(waiting: Waiting) -> None:
     assert {len(cores) for cores in cores_of(threads)} == {1}
 
 
+def test_a_pool_that_has_grown_is_let_go_as_a_whole(waiting: Waiting) -> None:
+    pool, threads = adopted(waiting, 1)
+    pool.arrange(AVAILABLE[0])
+    with pool.adopt():
+        threads += waiting.start(1)
+    pool.arrange(-1)
+    assert cores_of(threads) == [set(AVAILABLE)] * 2
+
+
 def test_a_pool_may_be_arranged_while_it_grows(waiting: Waiting) -> None:
     """Other workers' runs go on while a session makes threads."""
     pool, done = Pool(), threading.Event()
