@@ -1,8 +1,9 @@
 """What the machine gives without a server: ``python -m tests.bench.plain_loop BACKEND FILE SHAPE MODE SECONDS``.
 
 MODE ``default`` runs the model from one thread, on all cores; ``threads`` runs one thread per core, each on one core
-with a session of its own; ``pauses`` is the former with PAUSE seconds between two runs, which do not count. Prints runs
-per second.
+with a session of its own. ``gets`` is ``default`` with a GET from a redis-server without the module after each run:
+what a client of any server of models pays besides the run, on a machine whose caches a run has just filled.
+``pauses`` is ``default`` with PAUSE seconds between two runs, which do not count. Prints runs per second.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from .servers import Server
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 MODES = ("default", "threads")
 PAUSE = 0.01
+FIRST_RUNS = 5  # in which a framework may optimise
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Array], object]
@@ -88,12 +92,14 @@ LOADERS: dict[str, Callable[[str, bool], Run]] = {"ONNX": _onnx, "TORCH": _torch
 
 def runs_per_second(backend: str, path: str, shape: tuple[int, ...], mode: str, seconds: float) -> float:
     """Runs the model with a random input until the time is over."""
-    one_core = mode == "threads"
     if mode == "pauses":
-        return _between_pauses(LOADERS[backend](path, one_core), shape, seconds)
+        return _between_pauses(LOADERS[backend](path, False), shape, seconds)
+    if mode == "gets":
+        return _with_gets(LOADERS[backend](path, False), shape, seconds)
+    one_core = mode == "threads"
     workers = len(os.sched_getaffinity(0)) if one_core else 1
     runs = [LOADERS[backend](path, one_core) for _ in range(workers)]
-    x = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+    x = _random_input(shape)
     counts = [0] * workers
 
     def loop(index: int) -> None:
@@ -102,7 +108,7 @@ def runs_per_second(backend: str, path: str, shape: tuple[int, ...], mode: str, 
 
             torch.set_num_threads(1)  # holds for the thread that calls
         run, count = runs[index], 0
-        for _ in range(5):  # a framework may optimise in its first runs
+        for _ in range(FIRST_RUNS):
             run(x)
         barrier.wait()
         deadline = time.monotonic() + seconds
@@ -120,9 +126,29 @@ def runs_per_second(backend: str, path: str, shape: tuple[int, ...], mode: str, 
     return sum(counts) / seconds
 
 
+def _random_input(shape: tuple[int, ...]) -> Array:
+    return np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+
+
+def _with_gets(run: Run, shape: tuple[int, ...], seconds: float) -> float:
+    x, count = _random_input(shape), 0
+    with Server(module=False) as server:
+        server("SET", "string", "x" * 120)
+        connection = server.connect().socket  # of which nothing but two system calls is used
+        for _ in range(FIRST_RUNS):
+            run(x)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            run(x)
+            connection.sendall(b"*2\r\n$3\r\nGET\r\n$6\r\nstring\r\n")
+            connection.recv(200)
+            count += 1
+    return count / seconds
+
+
 def _between_pauses(run: Run, shape: tuple[int, ...], seconds: float) -> float:
     """Of the median run."""
-    x = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+    x = _random_input(shape)
     spent: list[float] = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline or not spent:
