@@ -109,7 +109,7 @@ def program_of(blob: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> It
 def of_archive(directory: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
     """What an unpacked archive holds: a .keras file's members, or a SavedModel, in a folder of its own or not."""
     if (directory / "config.json").is_file():
-        from .keras_archives import program_of_keras  # Keras takes a second to import, and few models need it
+        from .keras_archives import program_of_keras  # which imports Keras: seconds, and few models need it
 
         return program_of_keras(directory, inputs, outputs)
     from .saved_models import program_of_saved_model

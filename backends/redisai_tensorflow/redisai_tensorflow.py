@@ -11,7 +11,11 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors reach the client; the rest is noise in a server's output
 
 import numpy as np
-import tensorflow as tf
+
+from .without_keras import without_keras
+
+with without_keras():
+    import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from redisai_py.backend import (

@@ -179,6 +179,34 @@ def test_a_keras_archive_states_its_own_signature(wire: Wire) -> None:
         np.testing.assert_allclose(get(wire, name), array.numpy(), rtol=1e-5, atol=1e-5)
 
 
+KERAS_IS_HERE = """
+import sys
+import redisAI
+
+@redisAI.flow("keras")
+def keras():
+    return "keras.src" in sys.modules
+"""
+
+
+def test_keras_comes_when_a_model_needs_it_and_reads_no_settings(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    flow, settings = tmp_path / "flow.py", tmp_path / ".keras" / "keras.json"
+    flow.write_text(KERAS_IS_HERE)
+    settings.parent.mkdir()
+    settings.write_text('{"backend": "torch"}')
+    server = make_server("FLOWS", flow, start=False)
+    with server.start(environment={"HOME": str(tmp_path)}).wire() as wire:
+        assert store(wire, models.multiply(), ["a", "b"], ["c"], key="graph") == OK
+        assert execute(wire, {"a": ONES, "b": 3 * ONES}, ["c"], key="graph") == OK
+        assert wire("AI.FLOW", "keras") == 0
+        assert store(wire, models.zipped(models.keras_files())) == OK
+        assert execute(wire, {"left": X, "right": X}, ["p", "q"]) == OK
+        assert wire("AI.FLOW", "keras") == 1
+    assert [path.name for path in settings.parent.iterdir()] == ["keras.json"]
+
+
 # ---- persistence ----------------------------------------------------------------------------------
 
 
