@@ -16,6 +16,7 @@ from tensorflow.core.framework import function_pb2, graph_pb2
 from tensorflow.python.framework.ops import dismantle_graph
 
 from redisai_py.backend import DTYPES, BackendError, parse_device
+from redisai_py.worker.imports import one_at_a_time
 
 from . import archives, checks, operations
 
@@ -109,7 +110,8 @@ def program_of(blob: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> It
 def of_archive(directory: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
     """What an unpacked archive holds: a .keras file's members, or a SavedModel, in a folder of its own or not."""
     if (directory / "config.json").is_file():
-        from .keras_archives import program_of_keras  # which imports Keras: seconds, and few models need it
+        with one_at_a_time():
+            from .keras_archives import program_of_keras  # which imports Keras: seconds, and few models need it
 
         return program_of_keras(directory, inputs, outputs)
     from .saved_models import program_of_saved_model

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from redisai_py.worker.core import ffi, lib, log
+from redisai_py.worker.imports import one_at_a_time
 
 from . import registry
 from .errors import describe, is_own
@@ -56,7 +57,8 @@ def run(file: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with one_at_a_time():
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

@@ -14,6 +14,7 @@ from redisai_py.backend import Options
 from redisai_py.locate import BACKENDS, find_entry_point
 
 from .core import ffi, lib, log, settings, text
+from .imports import one_at_a_time
 
 DEFAULT_PATHS = {
     "TF": "redisai_tensorflow/redisai_tensorflow.so",
@@ -116,6 +117,11 @@ def load(backend: str, path: str | None) -> None:
 
     Without a path an installed entry point serves the name, or else the default path.
     """
+    with one_at_a_time():
+        _load(backend, path)
+
+
+def _load(backend: str, path: str | None) -> None:
     if backend in _loaded:
         log("warning", f"Could not load {backend} backend: backend already loaded")
         raise BackendLoadError("backend already loaded")

@@ -207,6 +207,16 @@ def test_keras_comes_when_a_model_needs_it_and_reads_no_settings(
     assert [path.name for path in settings.parent.iterdir()] == ["keras.json"]
 
 
+def test_a_flow_file_imports_keras_while_tensorflow_comes(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    """Python itself lets both fail for good, unless one waits for the other."""
+    flow = tmp_path / "flow.py"
+    flow.write_text("import keras\n" + KERAS_IS_HERE)
+    with make_server("FLOWS", flow).wire() as wire:
+        assert store(wire, models.multiply(), ["a", "b"], ["c"], key="graph") == OK
+        assert execute(wire, {"a": ONES, "b": 3 * ONES}, ["c"], key="graph") == OK
+        assert wire("AI.FLOW", "keras") == 1
+
+
 # ---- persistence ----------------------------------------------------------------------------------
 
 
