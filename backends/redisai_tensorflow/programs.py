@@ -110,7 +110,7 @@ def program_of(blob: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> It
 def of_archive(directory: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
     """What an unpacked archive holds: a .keras file's members, or a SavedModel, in a folder of its own or not."""
     if (directory / "config.json").is_file():
-        with one_at_a_time():
+        with one_at_a_time(for_jobs=True):
             from .keras_archives import program_of_keras  # which imports Keras: seconds, and few models need it
 
         return program_of_keras(directory, inputs, outputs)

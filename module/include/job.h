@@ -118,6 +118,8 @@ void rai_job_spawn_behind(rai_job *job, rai_queue *queue);
 void rai_job_run_in_place(rai_job *job, rai_queue *queue);
 /* The same for an execution, which is not batched, nor counted. */
 void rai_job_execute_in_place(rai_job *job);
+/* How many threads wait for a job in place; any thread. */
+int rai_jobs_in_place(void);
 /* Sends an execution, with a callback, on its way. */
 void rai_job_execute(rai_job *job, rai_job_callback callback, void *owner);
 rai_job *rai_job_of_context(RedisModuleCtx *ctx); /* in a reply callback */

@@ -182,12 +182,20 @@ void rai_job_spawn_behind(rai_job *job, rai_queue *queue) {
     rai_queue_push_behind(queue, job);
 }
 
+static int waiting_in_place; /* threads, the event loop among them */
+
 /* Not held while anything but the end of a job is waited for. */
 static void wait_until_done(rai_job *job) {
     rai_callback_waits();
+    __atomic_add_fetch(&waiting_in_place, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_lock(&done_lock);
     while (!job->done) pthread_cond_wait(&done_changed, &done_lock);
     pthread_mutex_unlock(&done_lock);
+    __atomic_sub_fetch(&waiting_in_place, 1, __ATOMIC_SEQ_CST);
+}
+
+int rai_jobs_in_place(void) {
+    return __atomic_load_n(&waiting_in_place, __ATOMIC_SEQ_CST);
 }
 
 void rai_job_run_in_place(rai_job *job, rai_queue *queue) {

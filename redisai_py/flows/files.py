@@ -57,7 +57,7 @@ def run(file: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with one_at_a_time():
+        with one_at_a_time(for_jobs=False):
             spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]

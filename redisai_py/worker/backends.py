@@ -117,7 +117,7 @@ def load(backend: str, path: str | None) -> None:
 
     Without a path an installed entry point serves the name, or else the default path.
     """
-    with one_at_a_time():
+    with one_at_a_time(for_jobs=True):
         _load(backend, path)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import models
 from flow_files import FLOWS, flow, flow_info
 from harness import Error, RedisBinary, Server, Status, Wire, wait_until
 
@@ -108,3 +110,26 @@ def test_entries_whose_function_cancels_itself_are_skipped_or_tried_again(server
         wait_until(lambda group=group: wire("XPENDING", "entries", f"flow:{group}")[0] == 0)
     assert flow_info(server, "cancels")["errors"] == "3"
     assert flow_info(server, "cancels twice")["errors"] == "6"
+
+
+# ---- while files are loaded ------------------------------------------------------------
+
+
+def test_a_file_that_waits_for_the_event_loop_does_not_hold_it_up(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Backends wait for flow files, but not where the event loop waits for the backend."""
+    file, begun = tmp_path / "flow.py", tmp_path / "begun"
+    file.write_text(
+        "import pathlib, time\n"
+        "import redisAI\n"
+        f"pathlib.Path({str(begun)!r}).touch()\n"
+        "time.sleep(1)\n"
+        'redisAI.execute("SET", "by the file", "1")\n'
+    )
+    with make_server("FLOWS", file).wire() as wire:
+        wait_until(begun.exists)
+        assert wire("MULTI") == Status("OK")
+        assert wire("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", models.multiply()) == Status("QUEUED")
+        assert wire("EXEC") == [Status("OK")]
+        wait_until(lambda: wire("GET", "by the file") == b"1")
