@@ -368,8 +368,17 @@ def initialise_by_reading(meta: Any) -> None:
     path.attr["dtype"].type = tf.string.as_datatype_enum
     path.attr["value"].tensor.CopyFrom(tf.make_tensor_proto("/etc/passwd"))
     meta.graph_def.node.add(name="evil", op="ReadFile", input=["evil/path"])
+    initialise_after(meta, "evil")
+
+
+def initialise_by_what_is_missing(meta: Any) -> None:
+    initialise_after(meta, "missing")
+
+
+def initialise_after(meta: Any, name: str) -> None:
+    """Has the initialiser wait for a node."""
     (initialiser,) = [node for node in meta.graph_def.node if node.name == "NoOp"]
-    initialiser.input.append("^evil")
+    initialiser.input.append(f"^{name}")
 
 
 def run_saved_model(files: Mapping[str, bytes], feeds: Mapping[str, Array]) -> dict[str, Array]:

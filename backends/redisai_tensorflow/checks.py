@@ -16,6 +16,8 @@ from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.core.framework.types_pb2 import DT_FLOAT, DT_INT32, DT_INVALID, DT_STRING
 from tensorflow.python.framework import op_def_registry
 
+from .references import node_of
+
 
 @dataclass(frozen=True)
 class Dims:
@@ -229,11 +231,6 @@ def has_its_inputs(node: Any) -> bool:
     definition = op_def_registry.get(node.op)
     given = sum(not name.startswith("^") for name in node.input)
     return definition is not None and given == len(definition.input_arg)
-
-
-def node_of(name: str) -> str:
-    """The node that an input comes from."""
-    return name.partition(":")[0]
 
 
 def of_type(dtype: int) -> AttrValue:

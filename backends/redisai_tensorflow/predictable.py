@@ -14,7 +14,7 @@ from typing import Any
 from tensorflow.core.framework.types_pb2 import DT_STRING
 
 from .operations import functions_of
-from .saved_models import node_of, reachable
+from .references import node_of, reachable
 
 STRUCTURE = """
     Assert Const EnsureShape Identity IdentityN NoOp PartitionedCall Placeholder PlaceholderWithDefault ReadVariableOp

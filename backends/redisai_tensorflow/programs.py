@@ -19,6 +19,7 @@ from redisai_py.backend import DTYPES, BackendError, parse_device
 from redisai_py.worker.imports import one_at_a_time
 
 from . import archives, checks, operations
+from .references import reachable
 
 NO_TENSORS = (tf.resource, tf.variant)
 
@@ -151,13 +152,7 @@ def keep_needed(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -
     nodes = {node.name: node for node in graph_def.node}
     if any(name not in nodes for name in outputs):
         return
-    needed: set[str] = set()
-    pending = [*inputs, *outputs]
-    while pending:
-        name = pending.pop().lstrip("^").partition(":")[0]
-        if name in nodes and name not in needed:
-            needed.add(name)
-            pending += nodes[name].input
+    needed = reachable(nodes, [*inputs, *outputs])
     kept = [node for node in graph_def.node if node.name in needed]
     del graph_def.node[:]
     graph_def.node.extend(kept)

@@ -20,6 +20,7 @@ from redisai_py.backend import BackendError
 
 from . import operations
 from .programs import Program, choose, import_graph, keep_functions, no_input, no_output
+from .references import node_of, reachable
 
 SERVING = "serving_default"
 INITIALISER = "__saved_model_init_op"
@@ -90,19 +91,16 @@ def initialiser_of(meta: Any) -> str:
     return ""
 
 
-def node_of(reference: str) -> str:
-    """The node's name in a reference such as ``^name`` or ``name:0``."""
-    return reference.lstrip("^").split(":")[0]
-
-
 def needed(meta: Any, roots: Iterable[str], restore: str) -> Any:
     """The part of the graph that can run, checked."""
     graph_def = meta.graph_def
     nodes = {node.name: node for node in graph_def.node}
     library = {function.signature.name: function for function in graph_def.library.function}
     filename = node_of(meta.saver_def.filename_tensor_name)
-    serving = reachable(nodes, roots)
-    restoring = reachable(nodes, [restore]) - serving
+    serving = reachable(nodes, filter(None, roots))
+    restoring = reachable(nodes, [restore] if restore else ()) - serving
+    for name in sorted((serving | restoring) - nodes.keys()):
+        raise BackendError(f'ERR the SavedModel refers to a node "{name}" that it does not have')
 
     def may_restore(node: Any) -> bool:
         return node.name in restoring and restores(node, nodes, library, filename)
@@ -113,21 +111,6 @@ def needed(meta: Any, roots: Iterable[str], restore: str) -> Any:
     part.node.extend(node for node in graph_def.node if node.name in serving or node.name in restoring)
     keep_functions(part, called)
     return part
-
-
-def reachable(nodes: dict[str, Any], roots: Iterable[str]) -> set[str]:
-    """The names of all nodes that must run for the roots to run."""
-    reached: set[str] = set()
-    pending = [node_of(root) for root in roots if root]
-    while pending:
-        name = pending.pop()
-        if name in reached:
-            continue
-        if name not in nodes:
-            raise BackendError(f'ERR the SavedModel refers to a node "{name}" that it does not have')
-        reached.add(name)
-        pending += map(node_of, nodes[name].input)
-    return reached
 
 
 def restores(node: Any, nodes: dict[str, Any], library: operations.Library, filename: str) -> bool:

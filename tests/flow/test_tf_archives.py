@@ -78,6 +78,10 @@ REFUSED_FILES: dict[str, tuple[Callable[[], Mapping[str, bytes]], str]] = {
         lambda: models.changed(models.saved_model(models.Table), models.initialise_by_reading),
         '"ReadFile" is not allowed',
     ),
+    "lacks a node": (
+        lambda: models.changed(models.saved_model(models.Table), models.initialise_by_what_is_missing),
+        'a node "missing" that it does not have',
+    ),
     "is no SavedModel": (lambda: {"saved_model.pb": b"junk"}, "not a valid SavedModel"),
     "holds something else": (lambda: {"readme": b"hello"}, "neither a SavedModel"),
     "holds nothing": (dict, "ERR"),
