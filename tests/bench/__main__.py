@@ -16,6 +16,7 @@ from . import (
     scenarios_flows,
     scenarios_footprint,
     scenarios_frameworks,
+    scenarios_gpu,
     scenarios_latency,
     scenarios_models,
     scenarios_restart,
@@ -35,8 +36,10 @@ SCENARIOS: dict[str, Callable[[Plan], None]] = {
     "latency": scenarios_latency.run,
     "restart": scenarios_restart.run,
     "servers": scenarios_servers.run,
+    "gpu": scenarios_gpu.run,
 }
-UNASKED = [name for name in SCENARIOS if name != "servers"]  # make compare installs what those need
+# make compare installs what servers need; few machines have a GPU
+UNASKED = [name for name in SCENARIOS if name not in ("servers", "gpu")]
 
 
 def main() -> int:

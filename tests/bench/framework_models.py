@@ -1,8 +1,8 @@
 """Models of every framework for the benchmark: ``python -m tests.bench.framework_models BACKEND NETWORK FILE``.
 
 The networks of ``models.py``, made by each framework in a process of its own: the benchmark itself imports none.
-NETWORK is ``tiny`` (30 to 16 to 2), ``dense`` (one row through 13 MB of weights, which for TFLITE are 64) or
-``convolutional`` (a thumbnail).
+NETWORK is ``tiny`` (30 to 16 to 2), ``dense`` (one row through 13 MB of weights, which for TFLITE are 64),
+``convolutional`` (a thumbnail) or ``photo`` (convolutions of a photo).
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 DENSE_LAYERS = (256, *(1024,) * 4, 16)
 # LiteRT runs a network of this shape many times as fast as the others.
 DENSE_LAYERS_OF_TFLITE = (256, *(1024,) * 16, 16)
+CONVOLUTIONAL = {
+    "convolutional": (models.THUMBNAIL, models.THUMBNAIL_CONVOLUTIONS),
+    "photo": (models.PHOTO, models.PHOTO_CONVOLUTIONS),
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 Array = np.ndarray[Any, Any]
@@ -56,10 +60,11 @@ def make(backend: str, network: str) -> FrameworkModel:
 
 
 def _input_shape(backend: str, network: str) -> tuple[int, ...]:
-    if network != "convolutional":
+    if network not in CONVOLUTIONAL:
         return 1, _layers(backend, network)[0]
-    batch, channels, height, width = models.THUMBNAIL
-    return models.THUMBNAIL if backend in ("ONNX", "TORCH") else (batch, height, width, channels)
+    shape, _ = CONVOLUTIONAL[network]
+    batch, channels, height, width = shape
+    return shape if backend in ("ONNX", "TORCH") else (batch, height, width, channels)
 
 
 def _layers(backend: str, network: str) -> tuple[int, ...]:
@@ -81,22 +86,24 @@ def _matrices(layers: Sequence[int]) -> list[Array]:
     return [_random(rng, width, following) for width, following in itertools.pairwise(layers)]
 
 
-def _kernels() -> list[tuple[Array, int]]:
+def _kernels(network: str) -> list[tuple[Array, int]]:
     """Kernels [3, 3, channels, next channels] with their strides."""
     rng = np.random.default_rng(0)
-    widths = [models.THUMBNAIL[1], *(width for width, _ in models.THUMBNAIL_CONVOLUTIONS)]
-    strides = [stride for _, stride in models.THUMBNAIL_CONVOLUTIONS]
+    shape, convolutions = CONVOLUTIONAL[network]
+    widths = [shape[1], *(width for width, _ in convolutions)]
+    strides = [stride for _, stride in convolutions]
     kernels = [_random(rng, 3, 3, width, following) for width, following in itertools.pairwise(widths)]
     return list(zip(kernels, strides, strict=True))
 
 
-def _classes() -> Array:
-    return _random(np.random.default_rng(1), models.THUMBNAIL_CONVOLUTIONS[-1][0], models.CLASSES)
+def _classes(network: str) -> Array:
+    _, convolutions = CONVOLUTIONAL[network]
+    return _random(np.random.default_rng(1), convolutions[-1][0], models.CLASSES)
 
 
 def _onnx(network: str) -> bytes:
-    if network == "convolutional":
-        return models.convolutional(models.THUMBNAIL, models.THUMBNAIL_CONVOLUTIONS).blob
+    if network in CONVOLUTIONAL:
+        return models.convolutional(*CONVOLUTIONAL[network]).blob
     return models.perceptron(_layers("ONNX", network)).blob
 
 
@@ -111,12 +118,12 @@ def _torch(network: str) -> bytes:
         return layer
 
     modules: list[Any] = []
-    if network == "convolutional":
-        for kernel, stride in _kernels():
+    if network in CONVOLUTIONAL:
+        for kernel, stride in _kernels(network):
             layer = torch.nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, stride, padding=1)
             layer.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
             modules += [layer, torch.nn.ReLU()]
-        modules += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), dense(_classes())]
+        modules += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), dense(_classes(network))]
     else:
         for matrix in _matrices(_layers("TORCH", network)):
             modules += [dense(matrix), torch.nn.ReLU()]
@@ -129,10 +136,10 @@ def _torch(network: str) -> bytes:
 def _tf_network(backend: str, network: str, x: Any) -> Any:
     import tensorflow as tf
 
-    if network == "convolutional":
-        for kernel, stride in _kernels():
+    if network in CONVOLUTIONAL:
+        for kernel, stride in _kernels(network):
             x = tf.nn.relu(tf.nn.conv2d(x, kernel, stride, "SAME"))
-        return tf.matmul(tf.reduce_mean(x, (1, 2)), _classes(), name="y")
+        return tf.matmul(tf.reduce_mean(x, (1, 2)), _classes(network), name="y")
     *matrices, last = _matrices(_layers(backend, network))
     for matrix in matrices:
         x = tf.nn.relu(tf.matmul(x, matrix))

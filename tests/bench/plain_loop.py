@@ -3,7 +3,9 @@
 MODE ``default`` runs the model from one thread, on all cores; ``threads`` runs one thread per core, each on one core
 with a session of its own. ``gets`` is ``default`` with a GET from a redis-server without the module after each run:
 what a client of any server of models pays besides the run, on a machine whose caches a run has just filled.
-``pauses`` is ``default`` with PAUSE seconds between two runs, which do not count. Prints runs per second.
+``pauses`` is ``default`` with PAUSE seconds between two runs, which do not count. ``gpu`` and ``gpu threads`` are for
+the first GPU: one thread, and one per core, each with a CUDA stream (TORCH) or a session (ONNX) of its own; the input
+goes there and the result comes back in every run. Prints runs per second.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from .servers import Server
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 MODES = ("default", "threads")
+MODES_ON_GPU = ("gpu", "gpu threads")
 PAUSE = 0.01
 FIRST_RUNS = 5  # in which a framework may optimise
 
@@ -87,7 +90,31 @@ def _tflite(path: str, one_core: bool) -> Run:
     return run
 
 
+def _onnx_on_gpu(path: str, _: bool) -> Run:
+    import onnxruntime
+
+    onnxruntime.preload_dlls()  # CUDA of pip packages
+    session = onnxruntime.InferenceSession(path, providers=["CUDAExecutionProvider"])
+    if "CUDAExecutionProvider" not in session.get_providers():
+        raise RuntimeError("onnxruntime finds no GPU")
+    return lambda x: session.run(None, {"x": x})
+
+
+def _torch_on_gpu(path: str, _: bool) -> Run:
+    import torch
+
+    module = torch.jit.load(path, "cuda")
+    stream = torch.cuda.Stream()
+
+    def run(x: Array) -> object:
+        with torch.inference_mode(), torch.cuda.stream(stream):
+            return module(torch.from_numpy(x).to("cuda", non_blocking=True)).cpu().numpy()
+
+    return run
+
+
 LOADERS: dict[str, Callable[[str, bool], Run]] = {"ONNX": _onnx, "TORCH": _torch, "TF": _tf, "TFLITE": _tflite}
+LOADERS_ON_GPU: dict[str, Callable[[str, bool], Run]] = {"ONNX": _onnx_on_gpu, "TORCH": _torch_on_gpu}
 
 
 def runs_per_second(backend: str, path: str, shape: tuple[int, ...], mode: str, seconds: float) -> float:
@@ -97,8 +124,9 @@ def runs_per_second(backend: str, path: str, shape: tuple[int, ...], mode: str, 
     if mode == "gets":
         return _with_gets(LOADERS[backend](path, False), shape, seconds)
     one_core = mode == "threads"
-    workers = len(os.sched_getaffinity(0)) if one_core else 1
-    runs = [LOADERS[backend](path, one_core) for _ in range(workers)]
+    workers = len(os.sched_getaffinity(0)) if mode in ("threads", "gpu threads") else 1
+    loaders = LOADERS_ON_GPU if mode in MODES_ON_GPU else LOADERS
+    runs = [loaders[backend](path, one_core) for _ in range(workers)]
     x = _random_input(shape)
     counts = [0] * workers
 

@@ -110,7 +110,7 @@ def describe_machine() -> dict[str, str | int]:
         "redisai_py": __version__,
         "redis": locate.redis_version(locate.find_redis_server()),
         "python": platform.python_version(),
-        "onnxruntime": metadata.version("onnxruntime"),
+        "onnxruntime": next(map(metadata.version, metadata.packages_distributions()["onnxruntime"])),  # or its -gpu
     }
 
 

@@ -37,9 +37,9 @@ def run(plan: Plan) -> None:
         _script(plan, server)
 
 
-def store(server: Server, key: str, model: FrameworkModel, *options: str) -> Command:
+def store(server: Server, key: str, model: FrameworkModel, *options: str, device: str = "CPU") -> Command:
     """Stores a model and an input for it; the command that executes it, after some runs."""
-    server("AI.MODELSTORE", key, model.backend, "CPU", *options, *model.names, "BLOB", model.blob)
+    server("AI.MODELSTORE", key, model.backend, device, *options, *model.names, "BLOB", model.blob)
     server("AI.TENSORSET", f"{key}:in", "FLOAT", *model.input_shape, "BLOB", b"\x3f" * 4 * math.prod(model.input_shape))
     return warm(
         server, Command(key, ("AI.MODELEXECUTE", key, "INPUTS", "1", f"{key}:in", "OUTPUTS", "1", f"{key}:out"))
