@@ -59,9 +59,8 @@ void rai_queue_get_load(const rai_queue *queue, rai_queue_load *load);
 /* Whether max_queue_depth requests wait for the model's device already: the error, or NULL (event loop). */
 const char *rai_queue_refusal(const rai_model *model);
 const char *rai_queue_name(const rai_queue *queue);
-void *rai_queue_get_scheduler(rai_queue *queue);
-void rai_queue_set_scheduler(rai_queue *queue, void *scheduler);
 int64_t rai_queue_worker_limit(const rai_queue *queue);
+int rai_queue_on_gpu(const rai_queue *queue);
 /* Visits queues for INFO: CPU seconds of worker (0-based) or -1 past the last. */
 rai_queue *rai_queue_at(int64_t index);
 double rai_queue_worker_cpu(const rai_queue *queue, int64_t worker);

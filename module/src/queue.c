@@ -20,7 +20,11 @@
 
 #include "queue_state.h"
 
-enum { EARLY_HANDOVER = 64 /* jobs that do not wait for the turn's end */ };
+enum {
+    EARLY_HANDOVER = 64, /* jobs that do not wait for the turn's end */
+    LEAST_ON_GPU = 2,
+    MOST_ON_GPU = 8,
+};
 
 static pthread_mutex_t queues_lock = PTHREAD_MUTEX_INITIALIZER; /* of appending */
 static rai_queue *queues;                                       /* in order of creation; only ever appended to */
@@ -48,6 +52,19 @@ static rai_queue *queue_new(const char *name, int64_t limit) {
     return queue;
 }
 
+static int is_gpu(const char *device) {
+    return strncasecmp(device, "GPU", 3) == 0;
+}
+
+/* The most workers of a device, unless THREADS_PER_QUEUE says how many. One that waits for a GPU looks at it
+ * all the time, so the event loop needs a core for itself, and beyond a few they wait for the driver's locks. */
+static int64_t most_workers(const char *device) {
+    int64_t cores = rai_usable_cores();
+    if (!is_gpu(device)) return cores;
+    if (cores <= LEAST_ON_GPU) return LEAST_ON_GPU;
+    return cores > MOST_ON_GPU ? MOST_ON_GPU : cores - 1;
+}
+
 static rai_queue *find_queue(const char *device) {
     rai_queue *queue = __atomic_load_n(&queues, __ATOMIC_ACQUIRE);
     while (queue && strcasecmp(queue->name, device) != 0) queue = __atomic_load_n(&queue->next, __ATOMIC_ACQUIRE);
@@ -63,7 +80,7 @@ rai_queue *rai_queue_of_device(const char *device) {
         int64_t limit = rai_config()->threads_per_queue;
         rai_queue **last = &queues;
         while (*last) last = &(*last)->next;
-        queue = queue_new(device, limit ? limit : rai_usable_cores());
+        queue = queue_new(device, limit ? limit : most_workers(device));
         __atomic_store_n(last, queue, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&queues_lock);
@@ -357,16 +374,12 @@ const char *rai_queue_name(const rai_queue *queue) {
     return queue->name;
 }
 
-void *rai_queue_get_scheduler(rai_queue *queue) {
-    return queue->scheduler;
-}
-
-void rai_queue_set_scheduler(rai_queue *queue, void *scheduler) {
-    queue->scheduler = scheduler;
-}
-
 int64_t rai_queue_worker_limit(const rai_queue *queue) {
     return queue->limit;
+}
+
+int rai_queue_on_gpu(const rai_queue *queue) {
+    return is_gpu(queue->name);
 }
 
 rai_queue *rai_queue_at(int64_t index) {

@@ -41,7 +41,6 @@ struct rai_queue {
     int look;        /* somebody should look at the scheduler though no job is new */
     pthread_t threads[RAI_MAX_WORKERS];
     char *name; /* upper case */
-    void *scheduler;
     rai_queue *next;
     rai_queue *next_soon; /* queues with jobs in soon */
     int in_soon_list;

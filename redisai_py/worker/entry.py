@@ -44,7 +44,7 @@ def rai_python_worker(queue: Any) -> None:
 def device(queue: Any) -> Device:
     """The device of a queue; made by its first worker, shared by all of them."""
     key = address(queue)
-    return _devices.setdefault(key, Device(key, lib.rai_queue_worker_limit(queue)))
+    return _devices.setdefault(key, Device(key, lib.rai_queue_worker_limit(queue), lib.rai_queue_on_gpu(queue)))
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]

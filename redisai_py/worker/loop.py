@@ -46,10 +46,10 @@ class Device:
     scheduler: Scheduler
     lock: object
 
-    def __init__(self, queue: uintptr_t, workers: cython.int) -> None:
+    def __init__(self, queue: uintptr_t, workers: cython.int, on_gpu: cython.bint) -> None:
         """``queue`` is the address of the C queue, ``workers`` the most threads that it may have."""
         self.queue = queue
-        self.scheduler = Scheduler(workers, CORES)
+        self.scheduler = Scheduler(workers, CORES, on_gpu)
         self.lock = threading.Lock()
 
     def serve(self) -> None:

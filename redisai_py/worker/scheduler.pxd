@@ -4,6 +4,8 @@ from redisai_py.worker.loaded_model cimport LoadedModel
 from redisai_py.worker.request cimport Request as WorkerRequest
 
 cdef double SHORT
+cdef double SHORT_ON_GPU
+cdef int SHORT_WORKERS_ON_GPU
 cdef double TINY
 cdef double TURN
 cdef double LONG_TURN
@@ -43,13 +45,12 @@ cdef class _Line:
     cdef double seconds
     cdef _Cost cost
 
-    cdef bint is_short(self) except -1
-
 
 @cython.final
 cdef class Scheduler:
     cdef int _workers
     cdef int _cores
+    cdef double _short
     cdef int _short_workers
     cdef object _turns
     cdef object _urgent_turns
@@ -78,11 +79,12 @@ cdef class Scheduler:
     cpdef finished(self, Batch batch, double seconds, int runs, bint wide=*)
     @cython.locals(line=_Line)
     cpdef overdue(self, Batch batch, double seconds)
+    cdef bint _is_short(self, _Line line) except -1
     cdef int _limit(self, LoadedModel model, _Line line) except -1
     cdef bint _fills_a_turn(self, LoadedModel model, _Line line) except -1
     @cython.locals(count=cython.int, requests=list, request=WorkerRequest, expected=double, merged=bint)
     cdef Batch _collect(self, LoadedModel model, _Line line, double now)
-    @cython.locals(waiting=cython.int, seconds=double)
+    @cython.locals(waiting=cython.int, seconds=double, is_short=bint)
     cdef int _share(self, LoadedModel model, _Line line) except -1
     @cython.locals(first=WorkerRequest, rows=int64_t, members=list, request=WorkerRequest, is_full=bint)
     cdef list _members(self, LoadedModel model, _Line line, double now)

@@ -22,8 +22,10 @@ is not interrupted. A turn hands out one ``Batch``:
 How many batches of one model run at once follows what was measured: a run that is
 shorter than ``SHORT`` is not worth a second worker where the event loop then has no
 core for itself; where it has, one shorter than ``TINY`` is not, since the event loop
-brings no more of them than one worker runs. Where most of a run's time is the same for
-any number of rows, one large batch beats two small ones.
+brings no more of them than one worker runs. On a GPU the limit is higher, and the workers
+of short runs are few: such a run is work of the driver, whose locks they would wait for.
+Where most of a run's time is the same for any number of rows, one large batch beats two
+small ones.
 
 Laws (tests/unit/test_scheduler.py): a batch never exceeds BATCHSIZE rows unless a
 single request does; requests of a model that can be batched together leave in
@@ -45,6 +47,10 @@ from typing import Any, Protocol
 
 SHORT = 100e-6
 """Seconds: a run below this is cheaper than waking another worker for it."""
+
+SHORT_ON_GPU = 200e-6
+SHORT_WORKERS_ON_GPU = 3
+"""The same on a GPU, and how many workers a model with such runs gets: with 16 it had a fifth to a half of the rate."""
 
 TINY = 15e-6
 """Seconds: a run below this is over before the event loop has brought the next one."""
@@ -104,16 +110,16 @@ class Batch:
 
     ``merged``: the requests are to be concatenated and run as one; otherwise each
     runs by itself. ``expected``: seconds that all of it will take; infinity while
-    the model has not been measured. ``has_more``: though it is short, there is more for
-    another worker.
+    the model has not been measured. ``is_long``: its worker is not back soon.
+    ``has_more``: though it is short, there is more for another worker.
     """
 
-    def __init__(self, model: Any, requests: list[Any], merged: bool, expected: float) -> None:
+    def __init__(self, model: Any, requests: list[Any], merged: bool, expected: float, is_long: bool) -> None:
         self.model = model
         self.requests = requests
         self.merged = merged
         self.expected = expected
-        self.is_long = expected >= SHORT
+        self.is_long = is_long
         self.has_more = False
 
 
@@ -155,18 +161,17 @@ class _Line:
         self.seconds = inf  # moving average of one run
         self.cost = _Cost()
 
-    def is_short(self) -> bool:
-        return self.seconds < SHORT
-
 
 class Scheduler:
     """Orders the requests of one device queue. Not thread-safe: its shell has a lock."""
 
-    def __init__(self, workers: int, cores: int = 2) -> None:
+    def __init__(self, workers: int, cores: int = 2, on_gpu: bool = False) -> None:
         """``workers`` is the most batches of a model that may run at once."""
         self._workers = workers
         self._cores = cores
-        self._short_workers = max(1, min(workers, cores - 1))  # of a model with short runs
+        self._short = SHORT_ON_GPU if on_gpu else SHORT
+        # Of a model with short runs.
+        self._short_workers = max(1, min(workers, SHORT_WORKERS_ON_GPU if on_gpu else cores - 1))
         self._turns: deque[Any] = deque()  # models with work, next first
         self._urgent_turns: deque[Any] = deque()  # the same for those whose requests are urgent
         self._deadlines: list[tuple[float, int]] = []  # heap of (deadline, id)
@@ -229,7 +234,7 @@ class Scheduler:
                 line.running += 1
                 line.long_turns += batch.is_long
                 self._running += 1
-                batch.has_more = bool(line.waiting) and line.is_short() and line.running < self._limit(model, line)
+                batch.has_more = bool(line.waiting) and self._is_short(line) and line.running < self._limit(model, line)
                 return batch
         return None
 
@@ -305,11 +310,15 @@ class Scheduler:
         line = batch.model.line
         line.seconds = max(line.seconds, seconds)
 
+    def _is_short(self, line: _Line) -> bool:
+        """Whether a run of the model is."""
+        return line.seconds < self._short
+
     def _limit(self, model: Any, line: _Line) -> int:
         """How many batches of a model may run at once."""
         if 0 < len(line.waiting) < model.batch_size and line.cost.is_mostly_fixed():
             return 1
-        if line.is_short():
+        if self._is_short(line):
             nobody_is_back_soon = line.long_turns == line.running
             return self._short_workers if nobody_is_back_soon or self._fills_a_turn(model, line) else 1
         return self._workers
@@ -318,7 +327,7 @@ class Scheduler:
         """Whether enough short runs wait to be worth a turn of another worker."""
         if self._short_workers == 1 or line.seconds <= TINY:
             return False
-        return bool(len(line.waiting) * line.seconds >= SHORT * max(model.batch_size, 1))
+        return bool(len(line.waiting) * line.seconds >= self._short * max(model.batch_size, 1))
 
     def _collect(self, model: Any, line: _Line, now: float) -> Batch | None:
         """Takes the model's next batch out of its line; None when it has to wait for more rows."""
@@ -337,17 +346,18 @@ class Scheduler:
         for request in requests:
             del self._open[request.id]
         merged = len(requests) > 1 and model.batch_size > 0
-        return Batch(model, requests, merged, expected)
+        return Batch(model, requests, merged, expected, expected >= self._short)
 
     def _share(self, model: Any, line: _Line) -> int:
         """How many of the waiting requests, each of which will run by itself, one worker takes."""
         waiting, seconds = len(line.waiting), max(line.seconds, 1e-9)
-        if line.is_short() and not self._fills_a_turn(model, line):
-            return max(1, min(waiting, int(SHORT / seconds)))
-        workers = self._short_workers if line.is_short() else self._workers
+        is_short = self._is_short(line)
+        if is_short and not self._fills_a_turn(model, line):
+            return max(1, min(waiting, int(self._short / seconds)))
+        workers = self._short_workers if is_short else self._workers
         # Every turn needs the GIL, and many workers on short runs would wait for it more than they run.
-        parts = workers if seconds < workers * SHORT / 2 else 2 * workers
-        least = int(SHORT / seconds) if line.is_short() else 1
+        parts = workers if seconds < workers * self._short / 2 else 2 * workers
+        least = int(self._short / seconds) if is_short else 1
         turn = LONG_TURN if len(self._turns) + len(self._urgent_turns) == 1 else TURN
         return max(1, least, min(waiting // parts, int(turn / seconds)))
 

@@ -91,8 +91,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
 class Both:
     """Plays steps against both schedulers, with equal models and requests, and compares what they say."""
 
-    def __init__(self, compiled: ModuleType, models: list[tuple[Any, ...]], workers: int, cores: int) -> None:
-        self.schedulers: list[Any] = [module.Scheduler(workers, cores) for module in (plain, compiled)]
+    def __init__(self, compiled: ModuleType, models: list[tuple[Any, ...]], *arguments: int) -> None:
+        self.schedulers: list[Any] = [module.Scheduler(*arguments) for module in (plain, compiled)]
         self.models = [[self.model(*values) for values in models] for _ in self.schedulers]
         self.running: list[tuple[Any, ...]] = []
         self.pushed = 0
@@ -192,19 +192,23 @@ STEPS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(models=st.lists(MODELS, min_size=1, max_size=3), workers=st.integers(1, 8), cores=st.integers(1, 6), steps=STEPS)
+@given(
+    models=st.lists(MODELS, min_size=1, max_size=3),
+    arguments=st.tuples(st.integers(1, 8), st.integers(1, 6), st.booleans()),  # workers, cores, on a GPU
+    steps=STEPS,
+)
 def test_it_does_what_the_plain_one_does(
-    compiled: ModuleType, models: list[tuple[Any, ...]], workers: int, cores: int, steps: list[tuple[Any, ...]]
+    compiled: ModuleType, models: list[tuple[Any, ...]], arguments: tuple[int, ...], steps: list[tuple[Any, ...]]
 ) -> None:
-    both = Both(compiled, models, workers, cores)
-    for name, *arguments in steps:
-        getattr(both, name)(*arguments)
+    both = Both(compiled, models, *arguments)
+    for name, *values in steps:
+        getattr(both, name)(*values)
         both.compare()
 
 
 def test_parts_of_a_batch_are_not_lost(compiled: ModuleType) -> None:
     """47 of 16 rows are almost three batches, and not two, as a division of integers has it."""
-    both = Both(compiled, [(16, 0, 0.0, False)], workers=8, cores=4)
+    both = Both(compiled, [(16, 0, 0.0, False)], 8, 4)
     both.push(1, 0, 1, inf, (4,))
     both.next()
     both.finish(9e-5, False)

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redisai_py.worker.scheduler import LONG_TURN, SHORT, SOLITARY, TINY, TURN, Batch, Scheduler
+from redisai_py.worker.scheduler import (
+    LONG_TURN,
+    SHORT,
+    SHORT_ON_GPU,
+    SHORT_WORKERS_ON_GPU,
+    SOLITARY,
+    TINY,
+    TURN,
+    Batch,
+    Scheduler,
+)
 
 
 @dataclass(eq=False)
@@ -138,6 +148,26 @@ def test_a_short_model_gets_several_workers_where_there_are_cores_and_enough_wai
         assert batch.has_more == scheduler.has_ready(0.0), "somebody else is woken if need be"
         running.append(batch)
     assert len(running) == batches
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cores", "batches"),
+    [
+        (SHORT_ON_GPU * 0.8, 16, SHORT_WORKERS_ON_GPU),  # many would wait for the driver's locks
+        (SHORT_ON_GPU * 0.8, 2, SHORT_WORKERS_ON_GPU),  # while one waits for the GPU another may ask for its run
+        (SHORT_ON_GPU * 1.2, 16, 8),
+    ],
+)
+def test_short_runs_on_a_gpu_get_few_workers(seconds: float, cores: int, batches: int) -> None:
+    scheduler = Scheduler(workers=8, cores=cores, on_gpu=True)
+    model = Model()
+    measured(scheduler, model, seconds)
+    for i in range(50):
+        scheduler.push(Request(i, model))
+    running = 0
+    while scheduler.next(0.0) is not None:
+        running += 1
+    assert running == batches
 
 
 def test_what_is_left_does_not_wait_for_the_end_of_a_long_turn() -> None:
