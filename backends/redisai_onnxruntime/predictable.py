@@ -61,7 +61,7 @@ def is_predictable(blob: bytes) -> bool:
         if len(blob) > MOST_BYTES:
             return False
         graph, constants = nodes(blob)
-    except (MalformedError, UnicodeDecodeError):
+    except MalformedError:
         return False
     for node in graph:
         if node.operator in OPERATORS and constants.issuperset(filter(None, node.inputs)):

@@ -1,12 +1,13 @@
 """A look into a serialised ONNX ModelProto without parsing its tensors.
 
 onnxruntime does not say whether a model refers to files, and a model must not
-read files of the server, so the few fields that matter are looked up here. Field
-numbers are those of onnx.proto.
+read files of the server, so the few fields that matter are looked up here, and
+written where ``checks`` adds nodes. Field numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,8 +15,11 @@ from itertools import islice
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE_INITIALIZER = 1, 5, 15
 FUNCTION_NODE = 7
-NODE_INPUT, NODE_OUTPUT, NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 4, 5, 7
-ATTRIBUTE_NAME, TENSOR_NAME = 1, 8
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
+ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 2, 3, 20
+TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW = 1, 2, 8, 9
+IS_INT, IS_TENSOR = 2, 4  # types of attributes
+IS_INT64 = 7  # type of a tensor's elements
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 ATTRIBUTE_SPARSE_TENSOR, ATTRIBUTE_SPARSE_TENSORS = 22, 23
 SPARSE_VALUES, SPARSE_INDICES = 1, 2
@@ -31,8 +35,8 @@ class MalformedError(ValueError):
     """The bytes are no protobuf message."""
 
 
-def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message: (number, int for a varint, memoryview for bytes)."""
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
+    """The fields of a message: (number, int for a varint or else memoryview, where the field ends)."""
     at, end = 0, len(message)
     while at < end:
         key, at = varint(message, at)
@@ -41,15 +45,17 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise MalformedError
         if kind == VARINT:
             value, at = varint(message, at)
-            yield number, value
+            yield number, value, at
         elif kind == BYTES:
             length, at = varint(message, at)
             if length > end - at:
                 raise MalformedError
-            yield number, message[at : at + length]
             at += length
+            yield number, message[at - length : at], at
         elif kind in (FIXED64, FIXED32):
-            at += 8 if kind == FIXED64 else 4
+            length = 8 if kind == FIXED64 else 4
+            at += length
+            yield number, message[at - length : at], at
         else:
             raise MalformedError
     if at != end:
@@ -90,19 +96,22 @@ def has_graph(blob: bytes) -> bool:
     """Whether the bytes are a ModelProto with a graph."""
     try:
         top_level = islice(fields(memoryview(blob)), MOST_FIELDS)
-        return any(number == MODEL_GRAPH and not isinstance(value, int) for number, value in top_level)
+        return any(number == MODEL_GRAPH and not isinstance(value, int) for number, value, _ in top_level)
     except MalformedError:
         return False
 
 
 @dataclass
 class Node:
-    """A node of the graph. ``operator`` is ``domain:name``, or just the name for those of ONNX itself."""
+    """A node of the graph. ``operator`` is ``domain:name``, or just the name for those of ONNX itself.
+
+    ``attributes`` has the values of those that are one number, and None for the others.
+    """
 
     operator: str
     inputs: list[str]
     outputs: list[str]
-    attributes: list[str]
+    attributes: dict[str, float | None]
 
 
 def nodes(blob: bytes) -> tuple[list[Node], set[str]]:
@@ -113,10 +122,10 @@ def nodes(blob: bytes) -> tuple[list[Node], set[str]]:
     """
     found: list[Node] = []
     initialisers: set[str] = set()
-    for number, graph in fields(memoryview(blob)):
+    for number, graph, _ in fields(memoryview(blob)):
         if number != MODEL_GRAPH or isinstance(graph, int):
             continue
-        for number, message in fields(graph):
+        for number, message, _ in fields(graph):
             if number == GRAPH_NODE and not isinstance(message, int):
                 found.append(node_of(message))
             elif number == GRAPH_INITIALIZER and not isinstance(message, int):
@@ -126,16 +135,49 @@ def nodes(blob: bytes) -> tuple[list[Node], set[str]]:
 
 def node_of(message: memoryview) -> Node:
     domain, name = (next(iter(texts(message, number)), "") for number in (NODE_DOMAIN, NODE_OPERATOR))
-    attributes = [value for number, value in fields(message) if number == NODE_ATTRIBUTE]
-    names = [name for value in attributes if not isinstance(value, int) for name in texts(value, ATTRIBUTE_NAME)]
+    attributes: dict[str, float | None] = {}
+    for number, value, _ in fields(message):
+        if number == NODE_ATTRIBUTE and not isinstance(value, int):
+            attributes.update(dict.fromkeys(texts(value, ATTRIBUTE_NAME), number_of(value)))
     operator = f"{domain}:{name}" if domain not in ("", "ai.onnx") else name
-    return Node(operator, texts(message, NODE_INPUT), texts(message, NODE_OUTPUT), names)
+    return Node(operator, texts(message, NODE_INPUT), texts(message, NODE_OUTPUT), attributes)
+
+
+def number_of(attribute: memoryview) -> float | None:
+    """The value of an attribute that is one number."""
+    for number, value, _ in fields(attribute):
+        if number == ATTRIBUTE_FLOAT and not isinstance(value, int) and len(value) == 4:
+            return float(struct.unpack("<f", value)[0])
+        if number == ATTRIBUTE_INT and isinstance(value, int):
+            return value if value < 1 << 63 else value - (1 << 64)
+    return None
 
 
 def texts(message: memoryview, wanted: int) -> list[str]:
     """The values of a field of text."""
-    values = [value for number, value in fields(message) if number == wanted]
-    return [bytes(value).decode() for value in values if not isinstance(value, int)]
+    values = [value for number, value, _ in fields(message) if number == wanted]
+    return [bytes(value).decode(errors="surrogateescape") for value in values if not isinstance(value, int)]
+
+
+def encode(text: str) -> bytes:
+    """What ``texts`` has read, as it was."""
+    return text.encode(errors="surrogateescape")
+
+
+def field(number: int, value: int | bytes) -> bytes:
+    """A field as it is written: a varint that is not negative, or bytes."""
+    if isinstance(value, int):
+        return written(number << 3 | VARINT) + written(value)
+    return written(number << 3 | BYTES) + written(len(value)) + value
+
+
+def written(value: int) -> bytes:
+    """A varint."""
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
 
 
 def has_external_data(blob: bytes) -> bool:
@@ -144,7 +186,7 @@ def has_external_data(blob: bytes) -> bool:
     to_go = MOST_FIELDS
     while pending:
         kind, message = pending.pop()
-        for number, value in fields(message):
+        for number, value, _ in fields(message):
             to_go -= 1
             if to_go == 0:
                 raise MalformedError

@@ -23,6 +23,7 @@ from redisai_py.cores import CORES, HEAVY, Pool
 from redisai_py.worker import onnx_runner, runs
 
 from . import protobuf
+from .checks import checked
 from .memory import Memory, restate
 from .predictable import is_predictable
 
@@ -69,16 +70,16 @@ class Backend:
             raise BackendError(NO_CUDA)
         if not protobuf.has_graph(source.blob):
             raise BackendError(NO_GRAPH)
-        refuse_external_data(source.blob)
-        size = len(source.blob)
+        blob = prepared(source.blob)
+        size = len(blob)
         self.memory.reserve(size)
         try:
             if kind == "GPU":
-                return CudaSession(self, source.blob, index or 0)
+                return CudaSession(self, blob, index or 0)
             if self.has_runners:
                 with suppress(onnx_runner.Unsupported):
-                    return RunnerSession(self, source.blob)
-            return PackageSession(self, source.blob)
+                    return RunnerSession(self, blob)
+            return PackageSession(self, blob)
         except Exception as error:
             self.memory.release(size)
             raise translate(error) from error
@@ -96,14 +97,14 @@ def has_library(options: Options) -> bool:
     return False
 
 
-def refuse_external_data(blob: bytes) -> None:
-    """Raises BackendError for a model that refers to files, or that cannot be searched for that."""
+def prepared(blob: bytes) -> bytes:
+    """A model as it is run. Raises BackendError for one that refers to files, or that ``checks`` refuses."""
     try:
-        external = protobuf.has_external_data(blob)
+        if protobuf.has_external_data(blob):
+            raise BackendError("ERR ONNX models with external data are not supported: a model must be self-contained")
+        return checked(blob)
     except protobuf.MalformedError as error:
         raise BackendError("ERR the model is not a valid ONNX protobuf") from error
-    if external:
-        raise BackendError("ERR ONNX models with external data are not supported: a model must be self-contained")
 
 
 def translate(error: Exception) -> BackendError:
@@ -142,6 +143,7 @@ class Session(ABC):
 
     def retune(self, blob: bytes) -> None:
         """Creates the wide inference. Runs go on meanwhile, and hold on to the inference that they use."""
+        blob = prepared(blob)
         if len(blob) > SMALL:
             with self._pool.adopt():
                 wide = self.create(blob, CORES, ENTRIES)
