@@ -16,9 +16,9 @@ MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE_INITIALIZER = 1, 5, 15
 FUNCTION_NODE = 7
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
-ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 2, 3, 20
+ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_TYPE, ATTRIBUTE_REFERENCE = 1, 2, 3, 20, 21
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW = 1, 2, 8, 9
-IS_INT, IS_TENSOR = 2, 4  # types of attributes
+IS_FLOAT, IS_INT, IS_TENSOR = 1, 2, 4  # types of attributes
 IS_INT64 = 7  # type of a tensor's elements
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 ATTRIBUTE_SPARSE_TENSOR, ATTRIBUTE_SPARSE_TENSORS = 22, 23
@@ -134,23 +134,27 @@ def nodes(blob: bytes) -> tuple[list[Node], set[str]]:
 
 
 def node_of(message: memoryview) -> Node:
-    domain, name = (next(iter(texts(message, number)), "") for number in (NODE_DOMAIN, NODE_OPERATOR))
+    domain, name = (["", *texts(message, number)][-1] for number in (NODE_DOMAIN, NODE_OPERATOR))
     attributes: dict[str, float | None] = {}
     for number, value, _ in fields(message):
         if number == NODE_ATTRIBUTE and not isinstance(value, int):
-            attributes.update(dict.fromkeys(texts(value, ATTRIBUTE_NAME), number_of(value)))
+            attributes[["", *texts(value, ATTRIBUTE_NAME)][-1]] = number_of(value)
     operator = f"{domain}:{name}" if domain not in ("", "ai.onnx") else name
     return Node(operator, texts(message, NODE_INPUT), texts(message, NODE_OUTPUT), attributes)
 
 
 def number_of(attribute: memoryview) -> float | None:
-    """The value of an attribute that is one number."""
-    for number, value, _ in fields(attribute):
-        if number == ATTRIBUTE_FLOAT and not isinstance(value, int) and len(value) == 4:
-            return float(struct.unpack("<f", value)[0])
-        if number == ATTRIBUTE_INT and isinstance(value, int):
-            return value if value < 1 << 63 else value - (1 << 64)
-    return None
+    """The value of an attribute that is one number, unless whoever calls the function decides it."""
+    found = {number: value for number, value, _ in fields(attribute)}  # of several the last one counts
+    if ATTRIBUTE_REFERENCE in found:
+        return None
+    if found.get(ATTRIBUTE_TYPE) == IS_FLOAT:
+        value = found.get(ATTRIBUTE_FLOAT, bytes(4))
+        return None if isinstance(value, int) or len(value) != 4 else float(struct.unpack("<f", value)[0])
+    value = found.get(ATTRIBUTE_INT, 0)
+    if found.get(ATTRIBUTE_TYPE) != IS_INT or not isinstance(value, int):
+        return None
+    return value if value < 1 << 63 else value - (1 << 64)
 
 
 def texts(message: memoryview, wanted: int) -> list[str]:

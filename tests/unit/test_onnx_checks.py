@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import onnx
 import onnxruntime
 import pytest
@@ -97,6 +99,39 @@ def test_what_is_wrong_for_every_input_is_refused(operator: str) -> None:
     shape = {name: value for name, value in attributes.items() if name == "shape"}
     good = models.build([helper.make_node(operator, inputs, ["y"], **shape)], [models.value("x")], [models.value("y")])
     assert checked(good) is good
+
+
+def random_normal(attribute: bytes, *operators: bytes) -> bytes:
+    """A model of one node, as bytes that no library would write."""
+    names = [protobuf.field(protobuf.NODE_OPERATOR, operator) for operator in operators or (b"RandomNormal",)]
+    node = b"".join(names) + protobuf.field(protobuf.NODE_ATTRIBUTE, attribute)
+    return protobuf.field(protobuf.MODEL_GRAPH, protobuf.field(protobuf.GRAPH_NODE, node))
+
+
+SCALE = protobuf.field(protobuf.ATTRIBUTE_NAME, b"scale") + protobuf.field(protobuf.ATTRIBUTE_TYPE, protobuf.IS_FLOAT)
+
+
+def float_field(value: float) -> bytes:
+    return protobuf.written(protobuf.ATTRIBUTE_FLOAT << 3 | protobuf.FIXED32) + struct.pack("<f", value)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        random_normal(SCALE),  # 0 is not written
+        random_normal(SCALE + float_field(1) + float_field(-1)),
+        random_normal(SCALE + float_field(-1), b"Neg", b"RandomNormal"),
+    ],
+    ids=["left out", "the last value", "the last operator"],
+)
+def test_what_protobuf_makes_of_unusual_bytes(blob: bytes) -> None:
+    with pytest.raises(BackendError, match="RandomNormal needs a scale"):
+        checked(blob)
+
+
+def test_a_value_that_the_caller_of_a_function_decides() -> None:
+    blob = random_normal(SCALE + protobuf.field(protobuf.ATTRIBUTE_REFERENCE, b"own"))
+    assert checked(blob) is blob
 
 
 @pytest.mark.parametrize("inputs", [["x", "s"], ["x", "s", "z", "s"], ["x", "s", "z", "s", ""]])
