@@ -13,28 +13,16 @@ from collections.abc import Callable, Mapping
 from redisai_py.backend import BackendError
 
 from .protobuf import (
-    ATTRIBUTE_INT,
-    ATTRIBUTE_NAME,
-    ATTRIBUTE_TENSOR,
-    ATTRIBUTE_TYPE,
     CHILDREN,
-    IS_INT,
-    IS_INT64,
-    IS_TENSOR,
-    NODE_ATTRIBUTE,
     NODE_INPUT,
-    NODE_NAME,
-    NODE_OPERATOR,
-    NODE_OUTPUT,
-    TENSOR_DIMS,
-    TENSOR_RAW,
-    TENSOR_TYPE,
     MalformedError,
     Node,
     encode,
-    field,
-    fields,
+    int_attribute,
     node_of,
+    node_proto,
+    rewritten,
+    zeros_attribute,
 )
 
 LEAST_DIMS = {
@@ -133,41 +121,15 @@ class Checks:
         return None if changed is None else [*checks, changed]
 
 
-def rewritten(message: memoryview, change: Callable[[int, memoryview], list[bytes] | None]) -> bytes | None:
-    """A message in which fields of bytes have become those that ``change(number, value)`` returns; None if all stay."""
-    pieces: list[bytes | memoryview] = []
-    kept = begin = 0
-    for number, value, end in fields(message):
-        new = None if isinstance(value, int) else change(number, value)
-        if new is not None:
-            pieces += [message[kept:begin], *(field(number, content) for content in new)]
-            kept = end
-        begin = end
-    return b"".join([*pieces, message[kept:]]) if pieces else None
-
-
 def least_dims(source: str, target: str, dims: int, text: str) -> list[bytes]:
     """Nodes that pass a tensor on; a run fails, with the text, if it has fewer dims."""
-    axis = attribute_proto("axis", field(ATTRIBUTE_INT, dims - 1), IS_INT)
+    axis = int_attribute("axis", dims - 1)
     return [node_proto("Concat", [source], target, f"{text}, which needs {dims} dims or more", axis)]
 
 
 def exact_dims(source: str, target: str, dims: int, text: str) -> list[bytes]:
     """The same if it has fewer or more: a 0 in a shape leaves a dim as it is."""
-    zeros = field(TENSOR_DIMS, dims) + field(TENSOR_TYPE, IS_INT64) + field(TENSOR_RAW, bytes(8 * dims))
-    shape = attribute_proto("value", field(ATTRIBUTE_TENSOR, zeros), IS_TENSOR)
     return [
-        node_proto("Constant", [], f"{target}_shape", "", shape),
+        node_proto("Constant", [], f"{target}_shape", "", zeros_attribute("value", dims)),
         node_proto("Reshape", [source, f"{target}_shape"], target, f"{text}, which needs {dims} dims"),
     ]
-
-
-def node_proto(operator: str, inputs: list[str], output: str, name: str, attribute: bytes = b"") -> bytes:
-    texts = [*((NODE_INPUT, source) for source in inputs), (NODE_OUTPUT, output), (NODE_NAME, name)]
-    texts.append((NODE_OPERATOR, operator))
-    return b"".join(field(number, encode(text)) for number, text in texts) + attribute
-
-
-def attribute_proto(name: str, content: bytes, kind: int) -> bytes:
-    """An attribute, as a field of a node."""
-    return field(NODE_ATTRIBUTE, field(ATTRIBUTE_NAME, encode(name)) + content + field(ATTRIBUTE_TYPE, kind))

@@ -8,7 +8,7 @@ written where ``checks`` adds nodes. Field numbers are those of onnx.proto.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -134,18 +134,29 @@ def nodes(blob: bytes) -> tuple[list[Node], set[str]]:
 
 
 def node_of(message: memoryview) -> Node:
-    domain, name = (["", *texts(message, number)][-1] for number in (NODE_DOMAIN, NODE_OPERATOR))
-    attributes: dict[str, float | None] = {}
+    """Of several names of the operator, as of all that there is only one of, the last one counts."""
+    node, domain = Node("", [], [], {}), ""
     for number, value, _ in fields(message):
-        if number == NODE_ATTRIBUTE and not isinstance(value, int):
-            attributes[["", *texts(value, ATTRIBUTE_NAME)][-1]] = number_of(value)
-    operator = f"{domain}:{name}" if domain not in ("", "ai.onnx") else name
-    return Node(operator, texts(message, NODE_INPUT), texts(message, NODE_OUTPUT), attributes)
+        if isinstance(value, int):
+            continue
+        if number == NODE_INPUT:
+            node.inputs.append(decode(value))
+        elif number == NODE_OUTPUT:
+            node.outputs.append(decode(value))
+        elif number == NODE_OPERATOR:
+            node.operator = decode(value)
+        elif number == NODE_DOMAIN:
+            domain = decode(value)
+        elif number == NODE_ATTRIBUTE:
+            node.attributes[["", *texts(value, ATTRIBUTE_NAME)][-1]] = number_of(value)
+    if domain not in ("", "ai.onnx"):
+        node.operator = f"{domain}:{node.operator}"
+    return node
 
 
 def number_of(attribute: memoryview) -> float | None:
     """The value of an attribute that is one number, unless whoever calls the function decides it."""
-    found = {number: value for number, value, _ in fields(attribute)}  # of several the last one counts
+    found = {number: value for number, value, _ in fields(attribute)}
     if ATTRIBUTE_REFERENCE in found:
         return None
     if found.get(ATTRIBUTE_TYPE) == IS_FLOAT:
@@ -160,11 +171,15 @@ def number_of(attribute: memoryview) -> float | None:
 def texts(message: memoryview, wanted: int) -> list[str]:
     """The values of a field of text."""
     values = [value for number, value, _ in fields(message) if number == wanted]
-    return [bytes(value).decode(errors="surrogateescape") for value in values if not isinstance(value, int)]
+    return [decode(value) for value in values if not isinstance(value, int)]
+
+
+def decode(value: memoryview) -> str:
+    return bytes(value).decode(errors="surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """What ``texts`` has read, as it was."""
+    """What ``decode`` has read, as it was."""
     return text.encode(errors="surrogateescape")
 
 
@@ -182,6 +197,41 @@ def written(value: int) -> bytes:
         parts.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*parts, value])
+
+
+def rewritten(message: memoryview, change: Callable[[int, memoryview], list[bytes] | None]) -> bytes | None:
+    """A message in which fields of bytes have become those that ``change(number, value)`` returns; None if all stay."""
+    pieces: list[bytes | memoryview] = []
+    kept = begin = 0
+    for number, value, end in fields(message):
+        new = None if isinstance(value, int) else change(number, value)
+        if new is not None:
+            pieces += [message[kept:begin], *(field(number, content) for content in new)]
+            kept = end
+        begin = end
+    return b"".join([*pieces, message[kept:]]) if pieces else None
+
+
+def node_proto(operator: str, inputs: list[str], output: str, name: str, attribute: bytes = b"") -> bytes:
+    """``attribute`` is what the next two make."""
+    texts = [*((NODE_INPUT, source) for source in inputs), (NODE_OUTPUT, output), (NODE_NAME, name)]
+    texts.append((NODE_OPERATOR, operator))
+    return b"".join(field(number, encode(text)) for number, text in texts) + attribute
+
+
+def int_attribute(name: str, value: int) -> bytes:
+    return _attribute(name, field(ATTRIBUTE_INT, value), IS_INT)
+
+
+def zeros_attribute(name: str, count: int) -> bytes:
+    """An INT64 tensor of so many zeros, with one dim."""
+    tensor = field(TENSOR_DIMS, count) + field(TENSOR_TYPE, IS_INT64) + field(TENSOR_RAW, bytes(8 * count))
+    return _attribute(name, field(ATTRIBUTE_TENSOR, tensor), IS_TENSOR)
+
+
+def _attribute(name: str, content: bytes, kind: int) -> bytes:
+    """As a field of a node."""
+    return field(NODE_ATTRIBUTE, field(ATTRIBUTE_NAME, encode(name)) + content + field(ATTRIBUTE_TYPE, kind))
 
 
 def has_external_data(blob: bytes) -> bool:

@@ -50,7 +50,7 @@ SHORT = 100e-6
 
 SHORT_ON_GPU = 200e-6
 SHORT_WORKERS_ON_GPU = 3
-"""The same on a GPU, and how many workers a model with such runs gets: with 16 it had a fifth to a half of the rate."""
+"""The same on a GPU, and how many workers a model with such runs gets: 16 got a fifth to three quarters of the rate."""
 
 TINY = 15e-6
 """Seconds: a run below this is over before the event loop has brought the next one."""

@@ -59,6 +59,18 @@ def measured(scheduler: Scheduler, model: Model, seconds: float) -> None:
     scheduler.finished(batch, seconds, 1)
 
 
+def batches_at_once(scheduler: Scheduler, seconds: float, waiting: int) -> int:
+    """How many batches begin when so many requests wait whose model takes so long."""
+    model = Model()
+    measured(scheduler, model, seconds)
+    for i in range(waiting):
+        scheduler.push(Request(i, model))
+    running = 0
+    while scheduler.next(0.0) is not None:
+        running += 1
+    return running
+
+
 # ---- single behaviours ------------------------------------------------------------
 
 
@@ -116,15 +128,7 @@ def test_turns_are_longer_while_nobody_asks_for_another_model(waiting: int, expe
 
 def test_a_short_model_keeps_one_worker_and_a_long_one_gets_all() -> None:
     for seconds, expected in ((SHORT / 2, 1), (SHORT * 2, 4)):
-        scheduler = Scheduler(workers=4)
-        model = Model()
-        measured(scheduler, model, seconds)
-        for i in range(20):
-            scheduler.push(Request(i, model))
-        running = 0
-        while scheduler.next(0.0) is not None:
-            running += 1
-        assert running == expected
+        assert batches_at_once(Scheduler(workers=4), seconds, 20) == expected
 
 
 @pytest.mark.parametrize(
@@ -159,15 +163,7 @@ def test_a_short_model_gets_several_workers_where_there_are_cores_and_enough_wai
     ],
 )
 def test_short_runs_on_a_gpu_get_few_workers(seconds: float, cores: int, batches: int) -> None:
-    scheduler = Scheduler(workers=8, cores=cores, on_gpu=True)
-    model = Model()
-    measured(scheduler, model, seconds)
-    for i in range(50):
-        scheduler.push(Request(i, model))
-    running = 0
-    while scheduler.next(0.0) is not None:
-        running += 1
-    assert running == batches
+    assert batches_at_once(Scheduler(workers=8, cores=cores, on_gpu=True), seconds, 50) == batches
 
 
 def test_what_is_left_does_not_wait_for_the_end_of_a_long_turn() -> None:
